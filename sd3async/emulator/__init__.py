@@ -1,0 +1,1 @@
+"""The emulator: a strict, independent reading of the API, to run and test against."""

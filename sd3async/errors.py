@@ -1,0 +1,249 @@
+"""What can go wrong, as one tree.
+
+SD3Error
+├── InvalidRequestError        (also ValueError)   refused before sending; .field
+├── TransportError                                 no complete response; .request, __cause__
+│   ├── ConnectFailedError                         certainly nothing was sent: free to retry
+│   ├── RequestTimeoutError    (also TimeoutError) maybe the work was done, and billed
+│   └── ResponseReadError                          broke off while reading
+├── APIError                                       .status .name .errors .error_id .request_id .headers
+│   ├── BadRequestError 400    ├── AuthenticationError 401   ├── PaymentRequiredError 402
+│   ├── ContentModerationError 403                 ├── PayloadTooLargeError 413
+│   ├── UnprocessableError 422 ├── RateLimitError 429 (.retry_after [s] | None)
+│   └── ServerError 5xx
+├── UnexpectedResponseError                        2xx that does not look as documented
+└── ContentFilteredError                           only from raise_if_filtered()
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConnectFailedError",
+    "ContentFilteredError",
+    "ContentModerationError",
+    "FailedAttempt",
+    "InvalidRequestError",
+    "PayloadTooLargeError",
+    "PaymentRequiredError",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResponseReadError",
+    "SD3Error",
+    "ServerError",
+    "TransportError",
+    "UnexpectedResponseError",
+    "UnprocessableError",
+]
+
+
+@attrs.frozen
+class FailedAttempt:
+    """What one attempt met before the next one, or before giving up.
+
+    Attributes:
+        number: 1 for the first try.
+        problem: The error in words, without the key and without the prompt.
+        seconds: How long the attempt took, waiting for the limiter included [s].
+        may_be_charged: Whether the server may have done the work, and billed it.
+    """
+
+    number: int
+    problem: str
+    seconds: float
+    may_be_charged: bool
+
+
+def _rebuild(cls: type["SD3Error"], args: tuple[Any, ...], state: dict[str, Any]) -> "SD3Error":
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class SD3Error(Exception):
+    """Root of everything this package raises on purpose.
+
+    Attributes:
+        history: One entry for each attempt that failed, the last one included; empty when
+            nothing was sent.
+        note: A remark on why no further attempt was made; empty when there is none.
+    """
+
+    history: tuple[FailedAttempt, ...] = ()
+    note: str = ""
+
+    def __str__(self) -> str:
+        words = super().__str__()
+        if self.note:
+            words = f"{words} ({self.note})"
+        if len(self.history) > 1:
+            met = "; ".join(f"{past.number}: {past.problem}" for past in self.history)
+            words = f"{words} [{len(self.history)} attempts: {met}]"
+        return words
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls __init__ with `args` alone, which keyword-only parameters refuse.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class InvalidRequestError(SD3Error, ValueError):
+    """The request was refused before anything was sent.
+
+    Attributes:
+        field: The parameter at fault, in the API's own words.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class TransportError(SD3Error):
+    """No complete response arrived. The cause (`__cause__`) is the transport's own error.
+
+    Attributes:
+        request: The request value, when it is known.
+    """
+
+    def __init__(self, message: str, *, request: object | None = None) -> None:
+        super().__init__(message)
+        self.request = request
+
+
+class ConnectFailedError(TransportError):
+    """No connection could be made: certainly nothing was sent."""
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """Time ran out. If the request was on its way, the work may have been done and billed."""
+
+
+class ResponseReadError(TransportError):
+    """The connection broke after the request was on its way: perhaps billed."""
+
+
+class APIError(SD3Error):
+    """The service answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        name: The error body's `name`; empty when the body has none.
+        errors: The error body's sentences, redacted.
+        error_id: The error body's `id`, or None.
+        request_id: The `x-request-id` header, or None.
+        headers: The answer's headers.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        name: str = "",
+        errors: tuple[str, ...] = (),
+        error_id: str | None = None,
+        request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.name = name
+        self.errors = errors
+        self.error_id = error_id
+        self.request_id = request_id
+        self.headers: dict[str, str] = dict(headers or {})
+
+
+class BadRequestError(APIError):
+    """400: a parameter is wrong; `errors` names it."""
+
+
+class AuthenticationError(APIError):
+    """401: the key is missing, wrong or withdrawn."""
+
+
+class PaymentRequiredError(APIError):
+    """402: the account lacks credits."""
+
+
+class ContentModerationError(APIError):
+    """403: the request was flagged, or refused by a gateway; nothing was charged."""
+
+
+class PayloadTooLargeError(APIError):
+    """413: the whole body was larger than 10 MiB."""
+
+
+class UnprocessableError(APIError):
+    """422: well-formed, but refused (language, public figure)."""
+
+
+class RateLimitError(APIError):
+    """429: over 150 requests in 10 s; the key is shut out for 60 s.
+
+    Attributes:
+        retry_after: What the `Retry-After` header asked for [s], or None.
+    """
+
+    retry_after: float | None = None
+
+
+class ServerError(APIError):
+    """5xx: the service or something before it failed; by the documents nothing is charged."""
+
+
+class UnexpectedResponseError(SD3Error):
+    """A 2xx answer that does not look as documented.
+
+    Attributes:
+        status: HTTP status.
+        request_id: The `x-request-id` header, or None.
+    """
+
+    def __init__(self, message: str, *, status: int, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.request_id = request_id
+
+
+class ContentFilteredError(SD3Error):
+    """The image was blurred by the service's filter; raised by `raise_if_filtered()` only.
+
+    Attributes:
+        request_id: The `x-request-id` header, or None.
+    """
+
+    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+STATUS_TO_ERROR: dict[int, type[APIError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PaymentRequiredError,
+    403: ContentModerationError,
+    413: PayloadTooLargeError,
+    422: UnprocessableError,
+    429: RateLimitError,
+}
+
+
+def error_class(status: int) -> type[APIError]:
+    """Return the class that stands for an HTTP status.
+
+    Args:
+        status: Any status that is not a success.
+
+    Returns:
+        The exact class for a documented status, `ServerError` for any 5xx, else `APIError`.
+    """
+    if status >= 500:
+        return ServerError
+    return STATUS_TO_ERROR.get(status, APIError)
