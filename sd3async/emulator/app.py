@@ -1,0 +1,309 @@
+"""The service: one request in, one answer out."""
+
+import asyncio
+import email.utils
+import math
+import random
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Literal, NoReturn, TypeVar
+
+import attrs
+from aiohttp import web
+from PIL import Image
+
+from sd3async._clock import Clock
+from sd3async.emulator.answers import Answer, Refusal, error_answer, to_json
+from sd3async.emulator.api_table import ENDPOINTS, NOT_EMULATED, Endpoint
+from sd3async.emulator.arrivals import Arrivals
+from sd3async.emulator.checks import Strictness, form_problems, header_problems
+from sd3async.emulator.delivery import deliver, stall, vanish
+from sd3async.emulator.faults import Fault, chance
+from sd3async.emulator.form import Form, read_form
+from sd3async.emulator.images import Picture, label, payload_of_size, render, render_from
+from sd3async.emulator.journal import Journal, ReceivedRequest, Visit, key_id
+from sd3async.emulator.ledger import Ledger
+from sd3async.emulator.limits import Verdict
+from sd3async.emulator.orders import Order, fault_answer, image_answer, order_from
+from sd3async.emulator.settings import Settings
+from sd3async.emulator.uploads import UndecodableImageError, decode, read_facts
+
+__all__ = ["Service"]
+
+T = TypeVar("T")
+
+BALANCE_PATH = "/v1/user/balance"
+MAX_SEED = 4294967294
+_NOT_TOLD = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+def _key(request: web.Request) -> str:
+    value = request.headers.get("Authorization", "").strip()
+    scheme, _, rest = value.partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else value
+
+
+@attrs.frozen(eq=False)
+class Turn:
+    """One request on its way through.
+
+    Attributes:
+        request: As aiohttp gives it.
+        visit: Its line in the journal.
+        key: The key it carries; may be empty.
+        path: Without the emulator's prefix.
+        began: When its head had arrived [s].
+    """
+
+    request: web.Request
+    visit: Visit
+    key: str
+    path: str
+    began: float
+
+    @property
+    def number(self) -> int:
+        """Which request this is, from 1."""
+        return self.visit.seen.number
+
+    @property
+    def request_id(self) -> str:
+        """32 hexadecimal digits."""
+        return self.visit.seen.request_id
+
+
+class Service:
+    """Answers requests by the table, the settings and the clock.
+
+    Args:
+        settings: Read anew for each request.
+        clock: Time.
+        pool: Threads that draw.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, pool: Executor) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._pool = pool
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what has happened: journal, books, limits and lock-outs."""
+        self.journal = Journal(self._settings.journal_limit)
+        self.ledger = Ledger(self._settings.credits)
+        self.arrivals = Arrivals(self._settings, self._clock)
+
+    async def close(self) -> None:
+        """Break off whatever is in flight."""
+        self.arrivals.clear()
+        tasks = list(self._in_flight)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one request. The connection's end cancels this, and so does `close`."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_flight.add(task)
+        turn = self._begin(request)
+        try:
+            response = await self._serve(turn)
+        except (asyncio.CancelledError, ConnectionError):
+            self.ledger.disconnected += 1
+            turn.visit.note(disconnected=True)
+            raise
+        finally:
+            self._in_flight.discard(task)
+        turn.visit.note(finished=True, answered_at=self._clock.monotonic())
+        return response
+
+    def _begin(self, request: web.Request) -> Turn:
+        self.ledger.requests += 1
+        number, key, now = self.ledger.requests, _key(request), self._clock.monotonic()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = ReceivedRequest(
+            number=number,
+            at=now,
+            key_id=key_id(key),
+            method=request.method,
+            path=request.path,
+            headers={name: value for name, value in headers.items() if name not in _NOT_TOLD},
+            content_length=request.content_length,
+            chunked="chunked" in headers.get("transfer-encoding", ""),
+            request_id=f"{self._chance(number, 'id'):016x}{self._chance(number, 'id2'):016x}",
+        )
+        path = request.path.removeprefix(self._settings.prefix)
+        return Turn(request, self.journal.open(seen), key, path, now)
+
+    def _chance(self, number: int, purpose: str) -> int:
+        return chance(self._settings.seed, number, purpose)
+
+    async def _serve(self, turn: Turn) -> web.StreamResponse:
+        try:
+            if turn.path in ENDPOINTS and turn.request.method == "POST":
+                return await self._generate(turn, ENDPOINTS[turn.path])
+            if self._settings.counts == "all":
+                self._refuse_excess(await self.arrivals.expect(turn.visit, turn.key))
+            return await self._send(turn, self._small_answer(turn))
+        except Refusal as refusal:
+            return await self._send(turn, error_answer(refusal, turn.request_id))
+
+    def _small_answer(self, turn: Turn) -> Answer:
+        if turn.path == BALANCE_PATH and turn.request.method == "GET":
+            return self._balance(turn)
+        if turn.path in ENDPOINTS or turn.path == BALANCE_PATH:
+            what = f"{turn.request.method} {turn.path}: wrong method"
+            raise Refusal(405, "method_not_allowed", [what])
+        if turn.path.startswith(NOT_EMULATED):
+            what = f"{turn.path}: documented, but the emulator does not have it"
+            raise Refusal(501, "not_emulated", [what])
+        raise Refusal(404, "not_found", [f"{turn.request.path}: no such path"])
+
+    def _balance(self, turn: Turn) -> Answer:
+        if not self._knows(turn.key):
+            words = "missing authorization header" if not turn.key else "Incorrect API key provided"
+            body = {"id": turn.request_id, "message": words, "name": "unauthorized"}
+            return Answer(401, to_json(body), error_name="unauthorized")
+        return Answer(200, to_json({"credits": self.ledger.credits_left(turn.key)}))
+
+    async def _generate(self, turn: Turn, endpoint: Endpoint) -> web.StreamResponse:
+        chosen = self._settings
+        judged = None
+        if chosen.stamp == "head" and chosen.counts != "valid":
+            judged = self.arrivals.expect(turn.visit, turn.key)
+            if chosen.early_refusal:
+                self._refuse_excess(await judged)
+        async with read_form(turn.request, to_the_end=not chosen.early_refusal) as form:
+            turn.visit.note(
+                fields=form.fields,
+                parts=tuple(form.parts),
+                body_size=turn.request.content.total_bytes,
+            )
+            if chosen.counts != "valid":
+                judged = judged or self.arrivals.expect(turn.visit, turn.key)
+                self._refuse_excess(await judged)
+            order, upload = await self._accept(turn, endpoint, form)
+        return await self._fulfil(turn, order, upload)
+
+    def _refuse_excess(self, verdict: Verdict) -> None:
+        if not verdict.admitted:
+            raise self._rate_limited(verdict.remaining, self._settings.retry_after)
+
+    def _rate_limited(self, remaining: float, told: Literal["seconds", "date"] | None) -> Refusal:
+        headers: dict[str, str] = {}
+        if told == "seconds":
+            headers["Retry-After"] = str(math.ceil(remaining))
+        elif told == "date":
+            until = math.ceil(self._clock.time() + remaining)
+            headers["Retry-After"] = email.utils.formatdate(until, usegmt=True)
+        chosen = self._settings
+        return Refusal.rate_limited(chosen.max_requests, chosen.period, chosen.lockout, headers)
+
+    async def _accept(
+        self, turn: Turn, endpoint: Endpoint, form: Form
+    ) -> tuple[Order, Image.Image | None]:
+        if form.refusal is not None:
+            raise form.refusal
+        chosen = self._settings
+        strictness = Strictness(chosen.unknown_fields, chosen.models, chosen.turbo_negative_prompt)
+        headers = turn.visit.seen.headers
+        wrong = [*header_problems(headers), *form_problems(endpoint, form, strictness)]
+        if wrong:
+            raise Refusal.bad_request(*wrong)
+        if not self._knows(turn.key):
+            raise Refusal.standard(401)
+        if chosen.counts == "valid":
+            self._refuse_excess(await self.arrivals.expect(turn.visit, turn.key))
+        return await self._order(turn, endpoint, form)
+
+    def _knows(self, key: str) -> bool:
+        return bool(key) and (self._settings.keys is None or key in self._settings.keys)
+
+    async def _order(
+        self, turn: Turn, endpoint: Endpoint, form: Form
+    ) -> tuple[Order, Image.Image | None]:
+        stream = form.files.get("image")
+        facts = stream and read_facts(stream)
+        order = order_from(
+            endpoint,
+            form.fields,
+            accept=turn.visit.seen.headers.get("accept", ""),
+            random_seed=self._chance(turn.number, "seed") % MAX_SEED + 1,
+            upload=(facts.width, facts.height) if facts else None,
+        )
+        if stream is None or self._settings.image_bytes is not None:
+            return order, None
+        try:
+            return order, await self._in_thread(decode, stream, order.picture.size)
+        except UndecodableImageError:
+            raise Refusal.bad_request("image: could not be decoded") from None
+
+    async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    async def _fulfil(
+        self, turn: Turn, order: Order, upload: Image.Image | None
+    ) -> web.StreamResponse:
+        if not self.ledger.suffices(turn.key, order.price):
+            raise Refusal.standard(402)
+        draw = self._chance(turn.number, "fault") / 2**64
+        fault = self._settings.faults.strike(turn.path, order.picture.prompt, draw)
+        if fault is not None:
+            turn.visit.note(fault=fault.kind)
+            self.ledger.faults[fault.kind] += 1
+            if fault.kind == "rate_limited":
+                self._strike_with_429(turn, fault)
+            if fault.kind == "filtered":
+                order = attrs.evolve(order, picture=attrs.evolve(order.picture, filtered=True))
+        if fault is None or fault.paid:
+            self.ledger.book(turn.key, order.price)
+            turn.visit.note(charged=order.price)
+        return await self._deliver(turn, order, upload, fault)
+
+    def _strike_with_429(self, turn: Turn, fault: Fault) -> NoReturn:
+        seconds = self._settings.lockout if fault.retry_after is None else fault.retry_after
+        if fault.lock_out:
+            self.arrivals.gate(turn.key).lock(self._clock.monotonic(), seconds)
+        told: Literal["seconds", "date"] = "date" if fault.as_date else "seconds"
+        raise self._rate_limited(seconds, None if fault.retry_after is None else told)
+
+    async def _deliver(
+        self, turn: Turn, order: Order, upload: Image.Image | None, fault: Fault | None
+    ) -> web.StreamResponse:
+        if fault is not None and fault.kind in ("reset", "hang_up"):
+            await self._think(turn)
+            await vanish(turn.request, reset=fault.kind == "reset")
+        answer = None if fault is None else fault_answer(order, fault, turn.request_id)
+        if answer is None:
+            answer = image_answer(order, await self._draw(turn, order.picture, upload))
+        await self._think(turn)
+        if fault is not None and fault.kind == "stall":
+            await stall(fault.seconds, self._clock)
+        return await self._send(turn, answer, fault)
+
+    async def _draw(self, turn: Turn, picture: Picture, upload: Image.Image | None) -> bytes:
+        if self._settings.image_bytes is not None:
+            return payload_of_size(picture, self._settings.image_bytes)
+        if upload is None:
+            data = await self._in_thread(render, picture)
+        else:
+            data = await self._in_thread(render_from, picture, upload)
+        return label(data, picture.output_format, turn.request_id)
+
+    async def _think(self, turn: Turn) -> None:
+        rng = random.Random(self._chance(turn.number, "latency"))
+        ready_at = turn.began + self._settings.latency.sample(rng)
+        if (wait := ready_at - self._clock.monotonic()) > 0:
+            await self._clock.sleep(wait)
+
+    async def _send(
+        self, turn: Turn, answer: Answer, fault: Fault | None = None
+    ) -> web.StreamResponse:
+        self.ledger.by_status[answer.status] += 1
+        turn.visit.note(status=answer.status, error_name=answer.error_name, seed=answer.seed)
+        own = {"x-request-id": turn.request_id, "x-emulator": "sd3async"}
+        labelled = attrs.evolve(answer, headers={**own, **answer.headers})
+        return await deliver(turn.request, labelled, fault, self._clock)
