@@ -6,7 +6,8 @@ script is used up only by requests that would have been served.
 
 import collections
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Literal, TypeAlias, cast
 
 import attrs
@@ -63,14 +64,42 @@ class Fault:
     gateway: Gateway = "new-api"
 
     @classmethod
-    def status(cls, code: int, *, page: bool | None = None) -> "Fault":
+    def status(cls, code: int, *, page: bool | None = None, paid: bool = False) -> "Fault":
         """Answer with an error status: the documented JSON, or a proxy's HTML page.
 
         Args:
-            code: HTTP status, 400 or more.
+            code: HTTP status, 400 or more; 429 comes without a lock-out.
             page: Send the page; None sends it for 502, 503 and 504.
+            paid: Book the generation all the same.
         """
-        return cls("status", code=code, page=code in PROXY_STATUSES if page is None else page)
+        if code == HTTPStatus.TOO_MANY_REQUESTS:
+            return cls.rate_limited(lock_out=False)
+        page = code in PROXY_STATUSES if page is None else page
+        return cls("status", code=code, page=page, paid=paid)
+
+    @classmethod
+    def parse(cls, text: str) -> "Fault":
+        """Return the fault that a word stands for, as used on command lines.
+
+        Args:
+            text: A status such as "500" ("429" locks the key out), or one of "gateway",
+                "reset", "hang_up", "truncated", "slow", "empty", "html", "no_image", "stall",
+                "filtered"; "slow:3" and "stall:3" take seconds [s].
+
+        Raises:
+            ValueError: The word stands for no fault.
+        """
+        word, _, seconds = text.partition(":")
+        if word == "429":
+            return cls.rate_limited()
+        if word.isdecimal() and 400 <= int(word) <= 599:
+            return cls.status(int(word))
+        if word in _TIMED_WORDS:
+            return _TIMED_WORDS[word](float(seconds or 1.0))
+        if word in _PLAIN_WORDS and not seconds:
+            return _PLAIN_WORDS[word]()
+        known = ", ".join(sorted([*_PLAIN_WORDS, *_TIMED_WORDS]))
+        raise ValueError(f"fault: {text!r} is neither a status (400-599) nor one of {known}")
 
     @classmethod
     def from_gateway(cls, gateway: Gateway = "new-api", code: int = 500) -> "Fault":
@@ -137,6 +166,18 @@ class Fault:
         """Answer 200 with a blurred image and the finish reason CONTENT_FILTERED."""
         return cls("filtered", paid=paid)
 
+
+_PLAIN_WORDS: Mapping[str, Callable[[], Fault]] = {
+    "gateway": Fault.from_gateway,
+    "reset": Fault.reset,
+    "hang_up": Fault.hang_up,
+    "truncated": Fault.truncated,
+    "empty": Fault.empty,
+    "html": Fault.html,
+    "no_image": Fault.no_image,
+    "filtered": Fault.filtered,
+}
+_TIMED_WORDS: Mapping[str, Callable[[float], Fault]] = {"slow": Fault.slow, "stall": Fault.stall}
 
 FaultSource: TypeAlias = "Mapping[Fault, float] | Iterable[Fault | None] | FaultPlan"
 

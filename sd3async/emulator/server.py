@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sd3async._clock import SYSTEM_CLOCK, LoopClock
 from sd3async.emulator.app import Service
+from sd3async.emulator.control import add_control_routes
 from sd3async.emulator.journal import ReceivedRequest
 from sd3async.emulator.ledger import Stats
 from sd3async.emulator.settings import Settings
@@ -48,6 +49,7 @@ class Emulator(Settings):
         self._pool = ThreadPoolExecutor(_DRAWING_THREADS, "sd3async-emulator")
         self._service = Service(self, clock, self._pool)
         app = web.Application()
+        add_control_routes(app, self._service, self, lambda: self.stats)
         app.router.add_route("*", "/{path:.*}", self._service.handle)
         self._runner = web.AppRunner(
             app,
@@ -82,6 +84,16 @@ class Emulator(Settings):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+    async def run_forever(self, announce: Callable[[str], object]) -> None:
+        """Listen until cancelled.
+
+        Args:
+            announce: Called with the base URL once the port is open.
+        """
+        async with self:
+            announce(self.url)
+            await asyncio.get_running_loop().create_future()
 
     @classmethod
     @contextlib.contextmanager

@@ -1,0 +1,43 @@
+"""pytest fixtures that start the emulator; loaded by pytest wherever the package is installed."""
+
+import contextlib
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import pytest
+
+if TYPE_CHECKING:  # every test run imports this module: no web server, no Pillow
+    from sd3async.emulator.server import Emulator
+
+EmulatorFactory: TypeAlias = "Callable[..., Emulator]"
+
+
+def _emulator_class() -> "type[Emulator]":
+    try:
+        from sd3async.emulator.server import Emulator
+    except ImportError as missing:
+        pytest.fail(
+            f"the emulator needs its extra: pip install 'sd3async[emulator]' ({missing})",
+            pytrace=False,
+        )
+    return Emulator
+
+
+@pytest.fixture
+def sd3_emulator_factory() -> "Generator[EmulatorFactory]":
+    """Start emulators with settings of your own; they stop when the test ends.
+
+    Each runs in a thread, so that it serves plain tests and tests with a loop alike.
+    """
+    with contextlib.ExitStack() as running:
+
+        def start(**settings: Any) -> "Emulator":
+            return running.enter_context(_emulator_class().in_thread(**settings))
+
+        yield start
+
+
+@pytest.fixture
+def sd3_emulator(sd3_emulator_factory: EmulatorFactory) -> "Emulator":
+    """An emulator with the default settings: 150 requests in 10 s, then 60 s of lock-out."""
+    return sd3_emulator_factory()
