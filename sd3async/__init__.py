@@ -1,1 +1,75 @@
-"""Asyncio-first client for the Stable Image API."""
+"""Asyncio-first client for the Stable Image API: many images, the rate limit kept.
+
+async with SD3Client() as client:
+    image = await client.sd3("a lighthouse at dusk", seed=7)
+    image.save("lighthouse.png")
+"""
+
+from sd3async.client import SD3Client
+from sd3async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ConnectFailedError,
+    ContentFilteredError,
+    ContentModerationError,
+    FailedAttempt,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    PaymentRequiredError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseReadError,
+    SD3Error,
+    ServerError,
+    TransportError,
+    UnexpectedResponseError,
+    UnprocessableError,
+)
+from sd3async.gather import gather_generations, iter_generations
+from sd3async.limiter import RateLimit
+from sd3async.models.requests import (
+    CoreRequest,
+    GenerationRequest,
+    SD3Request,
+    UltraRequest,
+    request_from_dict,
+)
+from sd3async.models.results import GeneratedImage, Outcome, Timings
+from sd3async.retry import RetryPolicy
+from sd3async.transport import Timeouts
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConnectFailedError",
+    "ContentFilteredError",
+    "ContentModerationError",
+    "CoreRequest",
+    "FailedAttempt",
+    "GeneratedImage",
+    "GenerationRequest",
+    "InvalidRequestError",
+    "Outcome",
+    "PayloadTooLargeError",
+    "PaymentRequiredError",
+    "RateLimit",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResponseReadError",
+    "RetryPolicy",
+    "SD3Client",
+    "SD3Error",
+    "SD3Request",
+    "ServerError",
+    "Timeouts",
+    "Timings",
+    "TransportError",
+    "UltraRequest",
+    "UnexpectedResponseError",
+    "UnprocessableError",
+    "gather_generations",
+    "iter_generations",
+    "request_from_dict",
+]

@@ -1,0 +1,278 @@
+"""From a request value to an image: everything a client is made of, put to work."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+
+from sd3async._clock import Clock
+from sd3async._threads import in_thread
+from sd3async.call import Attempt, Call, KeyPool
+from sd3async.endpoints import BALANCE_PATH, ENDPOINTS, Service
+from sd3async.errors import APIError, InvalidRequestError
+from sd3async.limiter import Freeze, Limiter, RateLimit
+from sd3async.models.requests import GenerationRequest, SD3Request, check_image
+from sd3async.models.results import GeneratedImage
+from sd3async.models.sources import ImageSource, Upload
+from sd3async.multipart import MultipartBody, encode
+from sd3async.retry import RetryPolicy
+from sd3async.sinks import FileSink, MemorySink, Sink
+from sd3async.telemetry import Announcer, Frozen
+from sd3async.transport import Answer, Timeouts, Transport
+from sd3async.wire import (
+    AnswerHead,
+    JSONImageDecoder,
+    check_image_start,
+    form_fields,
+    read_balance,
+    read_error,
+    read_head,
+)
+
+T = TypeVar("T")
+
+_USER_AGENT = f"sd3async/{metadata.version('sd3async')}"
+
+
+class Connection:
+    """What a client and its variants share: keys, limiter, connections, slots.
+
+    Args:
+        keys: The keys; never shown.
+        service: Who is called.
+        rate_limit: The limit of each key.
+        transport: The connections.
+        max_in_flight: Most calls under way at once.
+        clock: Time.
+        announce: Told when a key is frozen.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: tuple[str, ...],
+        service: Service,
+        rate_limit: RateLimit,
+        transport: Transport,
+        max_in_flight: int,
+        clock: Clock,
+        announce: Announcer,
+    ) -> None:
+        self.keys = keys
+        self.service = service
+        self.rate_limit = rate_limit
+        self.transport = transport
+        self.max_in_flight = max_in_flight
+        self.clock = clock
+        self.limiter = Limiter(rate_limit, keys=len(keys), clock=clock, on_freeze=self._on_freeze)
+        self.pool = KeyPool(len(keys), self.limiter)
+        self.numbers = itertools.count(1)
+        self._announce = announce
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots = asyncio.Semaphore(max_in_flight)
+
+    def slots(self) -> asyncio.Semaphore:
+        """Return the connection slots of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop = loop
+            self._slots = asyncio.Semaphore(self.max_in_flight)
+        return self._slots
+
+    def _on_freeze(self, freeze: Freeze) -> None:
+        self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
+
+
+@attrs.frozen(kw_only=True)
+class Engine:
+    """A connection and the options of one client or variant.
+
+    Attributes:
+        connection: What variants share.
+        policy: When to try again.
+        timeouts: For each attempt.
+        announce: Tells the observers.
+        client_headers: Headers that tell the service who is calling.
+    """
+
+    connection: Connection
+    policy: RetryPolicy
+    timeouts: Timeouts
+    announce: Announcer
+    client_headers: dict[str, str]
+
+    async def generate(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: float | None,
+        path: Path | None,
+        accept: str,
+    ) -> GeneratedImage:
+        """Generate one image; see `SD3Client.generate`."""
+        if isinstance(request, SD3Request) and request.model is None:
+            request = attrs.evolve(request, model=self.connection.service.default_model)
+        body = encode(form_fields(request), await _prepare(request))
+        generation = _Generation(self, request, body, path, accept)
+        return await generation.run(deadline)
+
+    async def balance(self, *, deadline: float | None) -> float:
+        """Return the credits left; see `SD3Client.balance`."""
+
+        async def send(attempt: Attempt) -> float:
+            attempt.written()
+            answer = await self.connection.transport.get(
+                self.connection.service.base_url + BALANCE_PATH,
+                headers=self.headers(attempt.key, "application/json"),
+                timeouts=self.timeouts,
+            )
+            with answer:
+                call.answered(attempt, answer.status, answer.headers.get("x-request-id"))
+                self.connection.limiter.observe_round_trip(attempt.key, attempt.round_trip)
+                if answer.status != 200:
+                    raise await self.refusal(answer)
+                return read_balance(answer.status, await answer.read())
+
+        call = self.call("balance", send)
+        return await call.run(deadline)
+
+    def call(
+        self,
+        endpoint: str,
+        send: Callable[[Attempt], Awaitable[T]],
+        *,
+        is_replayable: bool = True,
+    ) -> Call[T]:
+        """Return a call that has not begun."""
+        connection = self.connection
+        return Call(
+            number=next(connection.numbers),
+            endpoint=endpoint,
+            send=send,
+            is_replayable=is_replayable,
+            limiter=connection.limiter,
+            pool=connection.pool,
+            slots=connection.slots(),
+            policy=self.policy,
+            clock=connection.clock,
+            announce=self.announce,
+        )
+
+    def headers(self, key: int, accept: str) -> dict[str, str]:
+        """Return the request headers, the key among them."""
+        return {
+            "authorization": f"Bearer {self.connection.keys[key]}",
+            "accept": accept,
+            "user-agent": _USER_AGENT,
+            **self.client_headers,
+        }
+
+    async def refusal(self, answer: Answer) -> APIError:
+        """Return the error that an answer stands for."""
+        return read_error(
+            answer.status,
+            answer.headers,
+            await answer.read_error_body(),
+            secrets=self.connection.keys,
+            now=self.connection.clock.time(),
+        )
+
+
+async def _prepare(request: GenerationRequest) -> Upload | None:
+    source: ImageSource | None = getattr(request, "image", None)
+    if source is None:
+        return None
+    try:
+        upload = await in_thread(source.prepare, "image")
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise InvalidRequestError(f"image: cannot be read: {reason}", field="image") from error
+    check_image(upload.facts)
+    return upload
+
+
+class _Generation:
+    """One image on its way: what each attempt sends, and what it makes of the answer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        request: GenerationRequest,
+        body: MultipartBody,
+        path: Path | None,
+        accept: str,
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._body = body
+        self._path = path
+        self._accept = accept
+        self._url = engine.connection.service.base_url + ENDPOINTS[request.endpoint].path
+        self._call = engine.call(request.endpoint, self._send, is_replayable=body.is_replayable)
+
+    async def run(self, deadline: float | None) -> GeneratedImage:
+        """Make the call and tell how it ended."""
+        try:
+            image = await self._call.run(deadline)
+        except BaseException as error:
+            self._call.done(error=error)
+            raise
+        self._call.done(credits_spent=image.credits)
+        return image
+
+    async def _send(self, attempt: Attempt) -> GeneratedImage:
+        async with MemorySink() if self._path is None else FileSink(self._path) as sink:
+            answer = await self._engine.connection.transport.post(
+                self._url,
+                self._body,
+                headers=self._engine.headers(attempt.key, self._accept),
+                timeouts=self._engine.timeouts,
+                on_written=attempt.written,
+            )
+            with answer:
+                self._call.sent(attempt, self._body.length)
+                self._call.answered(attempt, answer.status, answer.headers.get("x-request-id"))
+                if not 200 <= answer.status < 300:
+                    await self._refuse(attempt, answer)
+                return await self._receive(attempt, answer, sink)
+
+    async def _refuse(self, attempt: Attempt, answer: Answer) -> None:
+        if answer.status < 500:
+            # An answer that needed no generation says how long the way is.
+            self._engine.connection.limiter.observe_round_trip(attempt.key, attempt.round_trip)
+        raise await self._engine.refusal(answer)
+
+    async def _receive(self, attempt: Attempt, answer: Answer, sink: Sink) -> GeneratedImage:
+        head = read_head(answer.status, answer.headers)
+        if head.is_json:
+            head = await self._receive_json(answer, head, sink)
+        else:
+            async for piece in answer.pieces():
+                await sink.write(piece)
+        check_image_start(sink.start, head, answer.status)
+        stored = await sink.finish()
+        return GeneratedImage(
+            data=stored.data,
+            path=stored.path,
+            content_type=head.content_type,
+            size=stored.size,
+            seed=head.seed,
+            finish_reason=head.finish_reason,
+            request_id=head.request_id,
+            request=self._request,
+            credits=self._request.credits,
+            attempts=self._call.attempts,
+            unknown_charges=self._call.unknown_charges,
+            timings=self._call.timings(attempt),
+        )
+
+    async def _receive_json(self, answer: Answer, head: AnswerHead, sink: Sink) -> AnswerHead:
+        decoder = JSONImageDecoder(answer.status, head.request_id)
+        async for piece in answer.pieces():
+            await sink.write(decoder.feed(piece))
+        tail = decoder.finish()
+        return attrs.evolve(head, seed=tail.seed, finish_reason=tail.finish_reason)

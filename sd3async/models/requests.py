@@ -1,0 +1,275 @@
+"""What to generate, as frozen values: one class for each endpoint.
+
+A value that exists is valid: every field was checked when it was made.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import attrs
+
+from sd3async.models.fields import (
+    ASPECT_RATIOS,
+    OUTPUT_FORMATS,
+    SEED,
+    STYLE_PRESETS,
+    Choice,
+    Number,
+    Text,
+    refuse,
+)
+from sd3async.models.sources import ImageFacts, ImageInput, ImageSource, as_source
+
+SD3_MODELS = (
+    "sd3.5-large",
+    "sd3.5-large-turbo",
+    "sd3.5-medium",
+    "sd3.5-flash",
+    "sd3-large",
+    "sd3-large-turbo",
+    "sd3-medium",
+)
+"""Today's names and those of 2024, which the official service re-routes to their successors."""
+
+SD3_MODES = ("text-to-image", "image-to-image")
+
+_SD3_CREDITS = {"large": 6.5, "large-turbo": 4.0, "medium": 3.5, "flash": 2.5}
+
+
+def _to_source(value: ImageInput | ImageSource | None) -> ImageSource | None:
+    return None if value is None else as_source(value, "image")
+
+
+def _mode_of_image(request: "SD3Request") -> str:
+    return "text-to-image" if request.image is None else "image-to-image"
+
+
+@attrs.frozen(kw_only=True)
+class GenerationRequest:
+    """The fields that all three generate endpoints share.
+
+    Attributes:
+        prompt: What to draw; 1 to 10,000 characters, English.
+        negative_prompt: What to keep out; at most 10,000 characters.
+        aspect_ratio: Width to height, one of nine; the service's default is `1:1`.
+        seed: 0 to 4,294,967,294; None and 0 both let the service pick one.
+        output_format: `png` (default), `jpeg` or `webp`.
+        style_preset: One of 17 styles.
+    """
+
+    endpoint: ClassVar[str]
+
+    prompt: str = attrs.field(validator=Text(min_chars=1), kw_only=False)
+    negative_prompt: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Text())
+    )
+    aspect_ratio: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Choice(ASPECT_RATIOS))
+    )
+    seed: int | None = attrs.field(default=None, validator=attrs.validators.optional(SEED))
+    output_format: str = attrs.field(default="png", validator=Choice(OUTPUT_FORMATS))
+    style_preset: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Choice(STYLE_PRESETS))
+    )
+
+    @property
+    def credits(self) -> float:
+        """The documented price of one success [credits; 1,000 are 10 dollars]."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that are set, and `endpoint`, ready for JSON.
+
+        Raises:
+            InvalidRequestError: An image was given as a stream, a callable or a Pillow image.
+        """
+        fields: dict[str, Any] = {"endpoint": self.endpoint}
+        for attribute in attrs.fields(type(self)):
+            value = getattr(self, attribute.name)
+            if isinstance(value, ImageSource):
+                value = value.to_text(attribute.name)
+            if value is not None:
+                fields[attribute.name] = value
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Make a request from what `to_dict` returned, or from a line of a manifest.
+
+        Args:
+            fields: Field names and values; None means not given; `endpoint`, if there, must be
+                this class's own.
+
+        Raises:
+            InvalidRequestError: An unknown or missing field, or a wrong value.
+        """
+        given = {name: value for name, value in fields.items() if value is not None}
+        endpoint = given.pop("endpoint", cls.endpoint)
+        if endpoint != cls.endpoint:
+            raise refuse("endpoint", f"is {endpoint!r}; {cls.endpoint!r} is needed here")
+        known = [attribute.name for attribute in attrs.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise refuse(str(name), f"is no field of {cls.endpoint}; {', '.join(known)} are")
+        if "prompt" not in given:
+            raise refuse("prompt", "is missing; it is required")
+        return cls(**given)
+
+
+@attrs.frozen(kw_only=True)
+class CoreRequest(GenerationRequest):
+    """Stable Image Core: the cheapest, 1.5 megapixels, text only.
+
+    Source:
+        POST /v2beta/stable-image/generate/core; 3 credits.
+    """
+
+    endpoint: ClassVar[str] = "core"
+
+    @property
+    def credits(self) -> float:
+        """The documented price of one success [credits]."""
+        return 3.0
+
+
+@attrs.frozen(kw_only=True)
+class UltraRequest(GenerationRequest):
+    """Stable Image Ultra: the best, 1 megapixel, text or image with text.
+
+    Attributes:
+        image: A starting image; each side 64 to 16,384 px, at least 4,096 px in all.
+        strength: How far to leave `image`, 0 (identical) to 1 (as if there were none);
+            required with `image`, refused without.
+
+    Source:
+        POST /v2beta/stable-image/generate/ultra; 8 credits.
+    """
+
+    endpoint: ClassVar[str] = "ultra"
+
+    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
+    strength: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Number(0, 1))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Hold the fields to the rules between them."""
+        _check_image_with_strength(self.image, self.strength)
+        check_image(self.image.facts if self.image else None)
+
+    @property
+    def credits(self) -> float:
+        """The documented price of one success [credits]."""
+        return 8.0
+
+
+@attrs.frozen(kw_only=True)
+class SD3Request(GenerationRequest):
+    """Stable Diffusion 3 and 3.5: 1 megapixel, text-to-image or image-to-image.
+
+    Attributes:
+        image: A starting image, each side at least 64 px; makes it image-to-image.
+        strength: How far to leave `image`, 0 (identical) to 1 (as if there were none);
+            required with `image`, refused without.
+        mode: Follows from `image`; when given, it must agree with it.
+        model: One of `SD3_MODELS`; None means the service's own default, which the client
+            fills in, since the model is always sent.
+        cfg_scale: How strictly to follow the prompt, 1 to 10; the service's default is 4 for
+            large and medium, 1 for turbo and flash.
+
+    `aspect_ratio` goes with text-to-image only. `negative_prompt` does not go with the model
+    `sd3-large-turbo`.
+
+    Source:
+        POST /v2beta/stable-image/generate/sd3; 6.5 (large), 4 (large-turbo), 3.5 (medium) or
+        2.5 (flash) credits.
+    """
+
+    endpoint: ClassVar[str] = "sd3"
+
+    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
+    strength: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Number(0, 1))
+    )
+    mode: str = attrs.field(
+        default=attrs.Factory(_mode_of_image, takes_self=True), validator=Choice(SD3_MODES)
+    )
+    model: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Choice(SD3_MODELS))
+    )
+    cfg_scale: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(Number(1, 10))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Hold the fields to the rules between them."""
+        if self.mode == "image-to-image" and self.image is None:
+            raise refuse("image", "is missing; mode image-to-image needs image and strength")
+        if self.mode == "text-to-image" and self.image is not None:
+            raise refuse("mode", "is text-to-image; with an image it must be image-to-image")
+        _check_image_with_strength(self.image, self.strength)
+        if self.image is not None and self.aspect_ratio is not None:
+            raise refuse(
+                "aspect_ratio", "is set; image-to-image keeps the image's own, so leave it out"
+            )
+        if self.model == "sd3-large-turbo" and self.negative_prompt:
+            raise refuse("negative_prompt", "is set; the model sd3-large-turbo does not take one")
+        check_image(self.image.facts if self.image else None)
+
+    @property
+    def credits(self) -> float:
+        """The documented price of one success [credits]; large when no model is named."""
+        if self.model is None:
+            return _SD3_CREDITS["large"]
+        return _SD3_CREDITS[self.model.partition("-")[2]]
+
+
+def _check_image_with_strength(image: ImageSource | None, strength: float | None) -> None:
+    if image is not None and strength is None:
+        raise refuse("strength", "is missing; it is required with an image, 0 to 1")
+    if image is None and strength is not None:
+        raise refuse("strength", "is set; it only goes with an image")
+
+
+_MIN_SIDE_PX = 64
+_MAX_SIDE_PX = 16_384
+
+
+def check_image(facts: ImageFacts | None) -> None:
+    """Hold an image's sides to the service's bounds.
+
+    The smallest side gives the fewest pixels asked for, 4,096, as well. Only Ultra documents a
+    largest side; for the others 10 MiB is the bound that matters.
+
+    Args:
+        facts: What the header says; None when that is not known yet.
+
+    Raises:
+        InvalidRequestError: A side is out of bounds.
+    """
+    if facts is None:
+        return
+    for side, name in ((facts.width, "wide"), (facts.height, "high")):
+        if not _MIN_SIDE_PX <= side <= _MAX_SIDE_PX:
+            raise refuse("image", f"is {side:,} px {name}; 64 to 16,384 px are allowed")
+
+
+REQUEST_TYPES: dict[str, type[GenerationRequest]] = {
+    cls.endpoint: cls for cls in (SD3Request, CoreRequest, UltraRequest)
+}
+
+
+def request_from_dict(fields: Mapping[str, Any], *, endpoint: str = "sd3") -> GenerationRequest:
+    """Make the request that a mapping describes.
+
+    Args:
+        fields: Field names and values; `endpoint` picks the class.
+        endpoint: The class when `fields` names none.
+
+    Raises:
+        InvalidRequestError: An unknown endpoint or field, or a wrong value.
+    """
+    name = fields.get("endpoint") or endpoint
+    if name not in REQUEST_TYPES:
+        raise refuse("endpoint", f"is {name!r}; allowed are {', '.join(REQUEST_TYPES)}")
+    return REQUEST_TYPES[name].from_dict(fields)

@@ -1,0 +1,155 @@
+"""What came of a request."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from sd3async._files import PartFile
+from sd3async.errors import ContentFilteredError, SD3Error
+from sd3async.models.requests import GenerationRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+_COPY_BYTES = 256 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Timings:
+    """Where the time of a call went [s]; the parts are those of the last attempt.
+
+    Attributes:
+        slot_wait: Waiting for a free connection slot.
+        limiter_wait: Waiting for the rate limit, over all attempts.
+        connect: From the permit to the first byte written.
+        headers: From the last byte written to the answer's head.
+        body: From the answer's head to its last byte.
+        total: The whole call: every attempt and every wait.
+    """
+
+    slot_wait: float = 0.0
+    limiter_wait: float = 0.0
+    connect: float = 0.0
+    headers: float = 0.0
+    body: float = 0.0
+    total: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class GeneratedImage:
+    """One image, encoded as it was received: the bytes are signed, so they are never touched.
+
+    Attributes:
+        data: The encoded image; None when it was streamed to `path`.
+        path: The file it was streamed to, or None.
+        content_type: `image/png`, `image/jpeg` or `image/webp`.
+        size: Length of the encoded image [bytes].
+        seed: The seed really used, or None when the answer did not say.
+        finish_reason: `SUCCESS` or `CONTENT_FILTERED`.
+        request_id: The service's own id of this request, or None.
+        request: What was asked for, with the model that was sent.
+        credits: The documented price [credits]; a filtered image counts as charged.
+        attempts: How many attempts it took, 1 being the first; 429s count here.
+        unknown_charges: How many of the failed attempts may have been charged all the same.
+        timings: Where the time went.
+    """
+
+    data: bytes | None = attrs.field(default=None, repr=False)
+    path: Path | None = None
+    content_type: str
+    size: int
+    seed: int | None
+    finish_reason: str
+    request_id: str | None
+    request: GenerationRequest
+    credits: float
+    attempts: int = 1
+    unknown_charges: int = 0
+    timings: Timings = attrs.field(factory=Timings)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the service blurred the image because it broke the content policy."""
+        return self.finish_reason == "CONTENT_FILTERED"
+
+    def raise_if_filtered(self) -> None:
+        """Raise when the image is blurred.
+
+        Raises:
+            ContentFilteredError: `finish_reason` is `CONTENT_FILTERED`.
+        """
+        if self.is_filtered:
+            raise ContentFilteredError(
+                "the service blurred this image because it broke the content policy",
+                request_id=self.request_id,
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the image to a file: whole and on disk, or not at all.
+
+        Args:
+            path: The file; replaced if it exists. Its folder must exist.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: It could not be written; nothing is left behind.
+        """
+        target = Path(path)
+        with PartFile(target) as part:
+            if self.data is not None:
+                part.write(self.data)
+            elif self.path is not None:
+                with self.path.open("rb") as source:
+                    while piece := source.read(_COPY_BYTES):
+                        part.write(piece)
+            return part.commit()
+
+    def to_pil(self) -> "PILImage":
+        """Decode the image with Pillow (extra `sd3async[pil]`).
+
+        Returns:
+            The image: height x width x 3 or 4 channels, uint8.
+        """
+        from PIL import Image
+
+        if self.data is None and self.path is not None:
+            with Image.open(self.path) as image:
+                image.load()
+                return image
+        return Image.open(BytesIO(self.data or b""))
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one of many requests: an image or an error.
+
+    Attributes:
+        index: Its place in the input, from 0.
+        request: The request, or the input itself when no request could be made of it.
+        image: The image, or None.
+        error: The error, or None; an `SD3Error`, or an `OSError` of the disk.
+    """
+
+    index: int
+    request: object
+    image: GeneratedImage | None = None
+    error: Exception | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an image."""
+        return self.image is not None
+
+    def unwrap(self) -> GeneratedImage:
+        """Return the image, or raise the error.
+
+        Raises:
+            Exception: What went wrong.
+        """
+        if self.image is not None:
+            return self.image
+        raise self.error or SD3Error("the outcome holds neither an image nor an error")
