@@ -1,0 +1,1 @@
+"""Durable bulk jobs: a file of prompts in, a folder of images out, nothing paid twice."""

@@ -1,0 +1,124 @@
+"""What is known of each item of a bulk job and of the job as a whole, as frozen values.
+
+The journal keeps it, `results.jsonl` lists it, the reports draw it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import attrs
+
+State: TypeAlias = Literal["pending", "sent", "done", "failed", "unknown", "invalid"]
+
+STATES: tuple[State, ...] = get_args(State)
+
+DOLLARS_PER_CREDIT = 0.01
+"""Source: pricing page, "1,000 credits for 10 dollars"."""
+
+
+@attrs.frozen(kw_only=True)
+class ItemRecord:
+    """One item of a job, as the journal knows it.
+
+    Attributes:
+        index: Place in the manifest, from 0; the name of its files.
+        id: The manifest's own name for it, or the index as 8 digits.
+        endpoint: `sd3`, `core` or `ultra`; empty for an invalid line.
+        prompt: Text, as given: never to be trusted.
+        request: `request.to_dict()`; for an invalid line, what could be read of it.
+        tags: Words of the manifest's own, to search by.
+        priority: Higher ones are sent first.
+        state: `pending` (not sent), `sent` (on its way, or cut off on its way), `done`,
+            `failed` (for good), `unknown` (perhaps paid; held for review) or `invalid` (a bad
+            line that was skipped).
+        file: The image, relative to the job's folder, with forward slashes; None without one.
+        linked_to: The index of the identical request whose file this item shares, or None.
+        content_type: Of the image, such as `image/png`.
+        size: Length of the image [bytes].
+        sha256: Of the image, in hexadecimal.
+        seed: The seed really used, when the service said so.
+        finish_reason: `SUCCESS` or `CONTENT_FILTERED`.
+        request_id: The service's own id of the request.
+        credits: What was paid for the image, at the documented price; 0 when linked or failed.
+        attempts: Requests sent for it, over all runs of the job.
+        unknown_charges: How many of those may have been paid without an image.
+        error: Why it failed, is unknown or invalid, in words; empty otherwise.
+        sent_at: When it was first handed to the client [s since the epoch].
+        finished_at: When it ended [s since the epoch].
+        timings: Where the time of the successful call went, by the names of `Timings` [s].
+    """
+
+    index: int
+    id: str
+    endpoint: str = ""
+    prompt: str = ""
+    request: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    tags: tuple[str, ...] = ()
+    priority: int = 0
+    state: State = "pending"
+    file: str | None = None
+    linked_to: int | None = None
+    content_type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    seed: int | None = None
+    finish_reason: str | None = None
+    request_id: str | None = None
+    credits: float = 0.0
+    attempts: int = 0
+    unknown_charges: int = 0
+    error: str = ""
+    sent_at: float | None = None
+    finished_at: float | None = None
+    timings: Mapping[str, float] = attrs.field(factory=dict[str, float])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain values, ready for JSON."""
+        return attrs.asdict(self, recurse=False) | {"tags": list(self.tags)}
+
+
+@attrs.frozen(kw_only=True)
+class JobSummary:
+    """One job as a whole, all its runs together unless it says otherwise.
+
+    Attributes:
+        name: The job's folder's name.
+        manifest: Where the items came from, in words.
+        started_at: When this run began [s since the epoch].
+        finished_at: When this run ended [s since the epoch].
+        total: Items that the manifest names now.
+        done: With an image.
+        failed: Failed for good.
+        invalid: Bad lines that were skipped.
+        unknown: Perhaps paid, without an image; not being sent again.
+        held: Valid but not sent: the run stopped before their turn.
+        credits_spent: Documented price of every image delivered [credits].
+        dollars: The same in money [US dollars].
+        ceiling: What the rate limit allows, over all keys [requests/s]; None without a limit.
+        retried: Attempts in this run beyond a request's first.
+        frozen: Times in this run that a 429 stopped a key.
+        possibly_paid: Generations that may have been paid without an image.
+        balance_before: Credits left when this run began; None when the service does not say.
+        balance_after: Credits left when it ended; None when the service does not say.
+        base_url: Where the requests went.
+    """
+
+    name: str
+    manifest: str
+    started_at: float
+    finished_at: float
+    total: int
+    done: int
+    failed: int
+    invalid: int
+    unknown: int
+    held: int
+    credits_spent: float
+    dollars: float
+    ceiling: float | None
+    retried: int
+    frozen: int
+    possibly_paid: int
+    balance_before: float | None
+    balance_after: float | None
+    base_url: str
