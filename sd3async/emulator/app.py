@@ -21,7 +21,7 @@ from sd3async.emulator.delivery import deliver, stall, vanish
 from sd3async.emulator.faults import Fault, chance
 from sd3async.emulator.form import Form, read_form
 from sd3async.emulator.images import Picture, label, payload_of_size, render, render_from
-from sd3async.emulator.journal import Journal, ReceivedRequest, Visit, key_id
+from sd3async.emulator.journal import Journal, Visit, key_id
 from sd3async.emulator.ledger import Ledger
 from sd3async.emulator.limits import Verdict
 from sd3async.emulator.orders import Order, fault_answer, image_answer, order_from
@@ -43,6 +43,11 @@ def _key(request: web.Request) -> str:
     return rest.strip() if scheme.lower() == "bearer" else value
 
 
+def _told_headers(request: web.Request) -> dict[str, str]:
+    names = ((name.lower(), value) for name, value in request.headers.items())
+    return {name: value for name, value in names if name not in _NOT_TOLD}
+
+
 @attrs.frozen(eq=False)
 class Turn:
     """One request on its way through.
@@ -52,6 +57,8 @@ class Turn:
         visit: Its line in the journal.
         key: The key it carries; may be empty.
         path: Without the emulator's prefix.
+        number: 1 for the first request.
+        request_id: 32 hexadecimal digits.
         began: When its head had arrived [s].
     """
 
@@ -59,17 +66,9 @@ class Turn:
     visit: Visit
     key: str
     path: str
+    number: int
+    request_id: str
     began: float
-
-    @property
-    def number(self) -> int:
-        """Which request this is, from 1."""
-        return self.visit.seen.number
-
-    @property
-    def request_id(self) -> str:
-        """32 hexadecimal digits."""
-        return self.visit.seen.request_id
 
 
 class Service:
@@ -123,20 +122,22 @@ class Service:
     def _begin(self, request: web.Request) -> Turn:
         self.ledger.requests += 1
         number, key, now = self.ledger.requests, _key(request), self._clock.monotonic()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = ReceivedRequest(
+        request_id = f"{self._chance(number, 'id'):016x}{self._chance(number, 'more id'):016x}"
+        headers = _told_headers(request)
+        visit = Visit(
             number=number,
             at=now,
             key_id=key_id(key),
             method=request.method,
             path=request.path,
-            headers={name: value for name, value in headers.items() if name not in _NOT_TOLD},
+            headers=headers,
             content_length=request.content_length,
             chunked="chunked" in headers.get("transfer-encoding", ""),
-            request_id=f"{self._chance(number, 'id'):016x}{self._chance(number, 'id2'):016x}",
+            request_id=request_id,
         )
         path = request.path.removeprefix(self._settings.prefix)
-        return Turn(request, self.journal.open(seen), key, path, now)
+        self.journal.add(visit)
+        return Turn(request, visit, key, path, number, request_id, now)
 
     def _chance(self, number: int, purpose: str) -> int:
         return chance(self._settings.seed, number, purpose)
@@ -146,7 +147,7 @@ class Service:
             if turn.path in ENDPOINTS and turn.request.method == "POST":
                 return await self._generate(turn, ENDPOINTS[turn.path])
             if self._settings.counts == "all":
-                self._refuse_excess(await self.arrivals.expect(turn.visit, turn.key))
+                self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
             return await self._send(turn, self._small_answer(turn))
         except Refusal as refusal:
             return await self._send(turn, error_answer(refusal, turn.request_id))
@@ -173,7 +174,7 @@ class Service:
         chosen = self._settings
         judged = None
         if chosen.stamp == "head" and chosen.counts != "valid":
-            judged = self.arrivals.expect(turn.visit, turn.key)
+            judged = self.arrivals.expect(turn.visit, turn.number, turn.key)
             if chosen.early_refusal:
                 self._refuse_excess(await judged)
         async with read_form(turn.request, to_the_end=not chosen.early_refusal) as form:
@@ -183,7 +184,7 @@ class Service:
                 body_size=turn.request.content.total_bytes,
             )
             if chosen.counts != "valid":
-                judged = judged or self.arrivals.expect(turn.visit, turn.key)
+                judged = judged or self.arrivals.expect(turn.visit, turn.number, turn.key)
                 self._refuse_excess(await judged)
             order, upload = await self._accept(turn, endpoint, form)
         return await self._fulfil(turn, order, upload)
@@ -209,14 +210,14 @@ class Service:
             raise form.refusal
         chosen = self._settings
         strictness = Strictness(chosen.unknown_fields, chosen.models, chosen.turbo_negative_prompt)
-        headers = turn.visit.seen.headers
+        headers = _told_headers(turn.request)
         wrong = [*header_problems(headers), *form_problems(endpoint, form, strictness)]
         if wrong:
             raise Refusal.bad_request(*wrong)
         if not self._knows(turn.key):
             raise Refusal.standard(401)
         if chosen.counts == "valid":
-            self._refuse_excess(await self.arrivals.expect(turn.visit, turn.key))
+            self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
         return await self._order(turn, endpoint, form)
 
     def _knows(self, key: str) -> bool:
@@ -230,7 +231,7 @@ class Service:
         order = order_from(
             endpoint,
             form.fields,
-            accept=turn.visit.seen.headers.get("accept", ""),
+            accept=turn.request.headers.get("Accept", ""),
             random_seed=self._chance(turn.number, "seed") % MAX_SEED + 1,
             upload=(facts.width, facts.height) if facts else None,
         )

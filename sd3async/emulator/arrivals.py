@@ -27,7 +27,7 @@ class Arrivals:
         self._meters: dict[str, WindowMeter] = {}
         self._timers: set[Timer] = set()
 
-    def expect(self, visit: Visit, key: str) -> "asyncio.Future[Verdict]":
+    def expect(self, visit: Visit, number: int, key: str) -> "asyncio.Future[Verdict]":
         """Date a request now, or when its delay is over; the verdict follows."""
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
 
@@ -38,7 +38,7 @@ class Arrivals:
 
         jitter = self._settings.arrival_jitter
         if jitter > 0:
-            rng = random.Random(chance(self._settings.seed, visit.seen.number, "arrival"))
+            rng = random.Random(chance(self._settings.seed, number, "arrival"))
             self._later(rng.uniform(0.0, jitter), stamp)
         else:
             stamp()

@@ -31,9 +31,9 @@ async def deliver(
         await vanish(request, reset=False)
     if fault is not None and fault.kind == "slow":
         await _drip(response, answer.body, fault.seconds or 0.0, clock)
+        await response.write_eof()
     else:
-        await response.write(answer.body)
-    await response.write_eof()
+        await response.write_eof(answer.body)
     return response
 
 

@@ -1,21 +1,26 @@
-"""Multipart bodies, read as a stream: texts are kept, files are spooled, each part is hashed."""
+"""Forms as they come in: texts are kept, files are spooled, each part is hashed."""
 
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import IO
 
 import attrs
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 
 from sd3async.emulator.answers import Refusal
 from sd3async.emulator.journal import Part
+from sd3async.emulator.multipart_reader import (
+    MalformedBodyError,
+    MultipartReader,
+    PartHead,
+    parse_content_type,
+)
 
 __all__ = ["MAX_BODY", "Form", "read_form"]
 
 MAX_BODY = 10 * 1024 * 1024  # [bytes] of the whole body, not of the image
-_PIECE = 64 * 1024  # [bytes] read at once
 _IN_MEMORY = 256 * 1024  # [bytes] of a file before it goes to disk
 
 
@@ -41,28 +46,26 @@ class Form:
             stream.close()
 
 
-async def _drain(request: web.BaseRequest) -> None:
-    async for _ in request.content.iter_chunked(_PIECE):
-        pass
-
-
-def _check_head(request: web.BaseRequest) -> None:
+def _open(request: web.BaseRequest) -> MultipartReader:
     if (request.content_length or 0) > MAX_BODY:
         raise Refusal.standard(413)
-    if "Content-Type" not in request.headers or not request.body_exists:
+    header = request.headers.get("Content-Type", "")
+    if not header or not request.body_exists:
         raise Refusal.bad_request("content-type: required")
-    if request.content_type != "multipart/form-data":
+    content_type, boundary = parse_content_type(header)
+    if content_type != "multipart/form-data":
         raise Refusal.bad_request("content-type: must be multipart/form-data")
+    if not boundary:
+        raise Refusal.bad_request("content-type: boundary required")
+    return MultipartReader(request.content, boundary)
 
 
-async def _pieces(request: web.BaseRequest, part: BodyPartReader) -> AsyncIterator[bytes]:
-    while piece := await part.read_chunk(_PIECE):
-        if request.content.total_bytes > MAX_BODY:
-            raise Refusal.standard(413)
-        yield piece
+def _check_size(request: web.BaseRequest) -> None:
+    if request.content.total_bytes > MAX_BODY:  # a chunked body does not say before
+        raise Refusal.standard(413)
 
 
-async def _read_text(pieces: AsyncIterator[bytes], name: str, form: Form) -> tuple[int, str]:
+async def _read_text(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tuple[int, str]:
     content = b"".join([piece async for piece in pieces])
     try:
         form.fields[name] = content.decode()
@@ -71,7 +74,7 @@ async def _read_text(pieces: AsyncIterator[bytes], name: str, form: Form) -> tup
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-async def _spool(pieces: AsyncIterator[bytes], name: str, form: Form) -> tuple[int, str]:
+async def _spool(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tuple[int, str]:
     digest = hashlib.sha256()
     stream = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed with the form
     form.files[name] = stream
@@ -81,26 +84,35 @@ async def _spool(pieces: AsyncIterator[bytes], name: str, form: Form) -> tuple[i
     return stream.tell(), digest.hexdigest()
 
 
-async def _read_part(request: web.BaseRequest, part: BodyPartReader, form: Form) -> None:
-    name = part.name
-    if not name:
-        raise Refusal.bad_request("body: a part has no name")
-    if name in form.fields or name in form.files:
-        raise Refusal.bad_request(f"{name}: given more than once")
-    read = _read_text if part.filename is None else _spool
-    size, sha256 = await read(_pieces(request, part), name, form)
-    form.parts.append(Part(name, part.filename, part.headers.get("Content-Type"), size, sha256))
+async def _read_part(
+    request: web.BaseRequest, head: PartHead, reader: MultipartReader, form: Form
+) -> None:
+    if head.name in form.fields or head.name in form.files:
+        raise Refusal.bad_request(f"{head.name}: given more than once")
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        async for piece in reader.pieces():
+            _check_size(request)
+            yield piece
+
+    read = _read_text if head.filename is None else _spool
+    size, sha256 = await read(pieces(), head.name, form)
+    form.parts.append(Part(head.name, head.filename, head.content_type, size, sha256))
 
 
-async def _read_parts(request: web.BaseRequest, form: Form) -> None:
-    _check_head(request)
+async def _read(request: web.BaseRequest, form: Form) -> None:
+    reader = _open(request)
     try:
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                raise Refusal.bad_request("body: nested multipart is not accepted")
-            await _read_part(request, part, form)
-    except ValueError as malformed:
+        while (head := await reader.next_head()) is not None:
+            await _read_part(request, head, reader, form)
+    except MalformedBodyError as malformed:
         raise Refusal.bad_request(f"body: malformed multipart, {malformed}") from malformed
+    _check_size(request)
+
+
+async def _drain(request: web.BaseRequest) -> None:
+    while await request.content.readany():
+        pass
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +129,7 @@ async def read_form(request: web.BaseRequest, *, to_the_end: bool) -> AsyncGener
     form = Form()
     try:
         try:
-            await _read_parts(request, form)
+            await _read(request, form)
         except Refusal as refusal:
             form.refusal = refusal
             if to_the_end:

@@ -79,15 +79,26 @@ class ReceivedRequest:
     answered_at: float | None = None
 
 
-@attrs.define
 class Visit:
-    """A journal line that is still being written."""
+    """A journal line that is still being written; costs little until somebody reads it.
 
-    seen: ReceivedRequest
+    Args:
+        **facts: What is known at the start, by the names of `ReceivedRequest`.
+    """
 
-    def note(self, **changes: Any) -> None:
+    __slots__ = ("_facts",)
+
+    def __init__(self, **facts: Any) -> None:
+        self._facts = facts
+
+    def note(self, **facts: Any) -> None:
         """Write down what has become known."""
-        self.seen = attrs.evolve(self.seen, **changes)
+        self._facts.update(facts)
+
+    @property
+    def seen(self) -> ReceivedRequest:
+        """The line as it is now."""
+        return ReceivedRequest(**self._facts)
 
 
 class Journal:
@@ -100,11 +111,9 @@ class Journal:
     def __init__(self, limit: int) -> None:
         self._visits: collections.deque[Visit] = collections.deque(maxlen=limit)
 
-    def open(self, seen: ReceivedRequest) -> Visit:
-        """Begin a line."""
-        visit = Visit(seen)
+    def add(self, visit: Visit) -> None:
+        """Begin a line; the oldest one goes when there are too many."""
         self._visits.append(visit)
-        return visit
 
     def snapshot(self) -> list[ReceivedRequest]:
         """Return the lines as they are now."""
