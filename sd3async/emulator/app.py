@@ -85,6 +85,7 @@ class Service:
         self._clock = clock
         self._pool = pool
         self._in_flight: set[asyncio.Task[Any]] = set()
+        self._closing = False
         self.reset()
 
     def reset(self) -> None:
@@ -94,7 +95,8 @@ class Service:
         self.arrivals = Arrivals(self._settings, self._clock)
 
     async def close(self) -> None:
-        """Break off whatever is in flight."""
+        """Break off whatever is in flight, and take nothing more in."""
+        self._closing = True
         self.arrivals.clear()
         tasks = list(self._in_flight)
         for task in tasks:
@@ -104,6 +106,8 @@ class Service:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request. The connection's end cancels this, and so does `close`."""
+        if self._closing:
+            raise ConnectionResetError("the emulator is closing")
         task = asyncio.current_task()
         assert task is not None
         self._in_flight.add(task)

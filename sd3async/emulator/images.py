@@ -27,6 +27,7 @@ __all__ = [
     "render_from",
 ]
 
+_USUAL_CFG_SCALE = 4.0
 NOTICE = "drawn by the sd3async emulator, not by a model"
 
 
@@ -76,7 +77,14 @@ def draw(picture: Picture, upload: Image.Image | None = None) -> Image.Image:
     if upload is not None and picture.strength == 0:
         image = upload
     else:
-        image = paint(picture.rng(), picture.size, picture.prompt, picture.style_preset)
+        image = paint(
+            picture.rng(),
+            picture.size,
+            picture.prompt,
+            style_preset=picture.style_preset,
+            vividness=0.8 + 0.05 * float(picture.cfg_scale or _USUAL_CFG_SCALE),
+            note=f"{picture.model} \u00b7 seed {picture.seed} \u00b7 emulated",
+        )
         if upload is not None and picture.strength < 1:
             image = Image.blend(upload, image, picture.strength)
     if picture.filtered:

@@ -9,13 +9,25 @@ from collections.abc import AsyncGenerator
 from email.message import Message
 from email.parser import HeaderParser
 from email.utils import collapse_rfc2231_value
+from typing import Protocol
 
 import attrs
-from aiohttp import StreamReader
 
 __all__ = ["MalformedBodyError", "MultipartReader", "PartHead", "parse_content_type"]
 
 _MAX_HEAD = 16 * 1024  # [bytes] of one part's headers
+
+
+class Content(Protocol):
+    """A body as aiohttp gives it."""
+
+    async def readany(self) -> bytes:
+        """Return what is there, empty at the end."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return everything to the end."""
+        ...
 
 
 class MalformedBodyError(Exception):
@@ -68,7 +80,7 @@ class MultipartReader:
         boundary: From the request's `Content-Type`.
     """
 
-    def __init__(self, content: StreamReader, boundary: str) -> None:
+    def __init__(self, content: Content, boundary: str) -> None:
         self._content = content
         self._delimiter = b"\r\n--" + boundary.encode()
         # The line break before the first delimiter is implied.
