@@ -1,0 +1,109 @@
+"""Planning trouble: scripts, probabilities, words."""
+
+import attrs
+import pytest
+
+from sd3async.emulator.faults import Fault, FaultPlan, as_fault_plan, chance
+
+CORE = "/v2beta/stable-image/generate/core"
+
+
+def test_a_script_is_used_up_in_order() -> None:
+    """Exact sequences are what tests of retries are made of."""
+    plan = FaultPlan([Fault.status(500), None, Fault.reset()])
+
+    met = [plan.strike(CORE, "a cat", 0.0) for _ in range(4)]
+
+    assert met == [Fault.status(500), None, Fault.reset(), None]
+
+
+def test_a_script_can_concern_one_prompt_or_path() -> None:
+    """In a crowd of requests, the trouble has to find its own."""
+    plan = FaultPlan()
+    plan.script([Fault.reset()], prompt="a dog")
+    plan.script([Fault.empty()], path="core")
+
+    assert plan.strike("/x/ultra", "a cat", 0.0) is None
+    assert plan.strike("/x/ultra", "a dog", 0.0) == Fault.reset()
+    assert plan.strike(CORE, "a dog", 0.0) == Fault.empty()
+
+
+def test_probabilities_share_the_unit_interval() -> None:
+    """Each fault strikes with its own probability, and the rest pass."""
+    plan = as_fault_plan({Fault.status(500): 0.1, Fault.reset(): 0.2})
+
+    met = [plan.strike(CORE, "", draw / 100) for draw in range(100)]
+
+    assert met.count(Fault.status(500)) == pytest.approx(10, abs=1)
+    assert met.count(Fault.reset()) == pytest.approx(20, abs=1)
+    assert met.count(None) == pytest.approx(70, abs=1)
+
+
+@pytest.mark.parametrize("odds", [{Fault.reset(): -0.1}, {Fault.reset(): 0.6, Fault.html(): 0.5}])
+def test_impossible_probabilities_are_refused(odds: dict[Fault, float]) -> None:
+    """A sum above one would silently starve the last faults."""
+    with pytest.raises(ValueError, match="probabilities"):
+        FaultPlan(odds)
+
+
+def test_clearing_forgets_scripts_and_odds() -> None:
+    """Between two tests on one emulator nothing may be left over."""
+    plan = FaultPlan({Fault.reset(): 1.0})
+    plan.script([Fault.empty()])
+
+    plan.clear()
+
+    assert plan.strike(CORE, "", 0.0) is None
+
+
+def test_a_plan_is_taken_as_it_is() -> None:
+    """A plan made beforehand stays the one that a test holds on to."""
+    plan = FaultPlan()
+
+    assert as_fault_plan(plan) is plan
+
+
+@pytest.mark.parametrize(
+    ("word", "fault"),
+    [
+        ("500", Fault.status(500)),
+        ("502", Fault.status(502, page=True)),
+        ("429", Fault.rate_limited()),
+        ("reset", Fault.reset()),
+        ("truncated", Fault.truncated(0.5)),
+        ("slow:2.5", Fault.slow(2.5)),
+        ("stall", Fault.stall(1.0)),
+        ("gateway", Fault.from_gateway("new-api")),
+    ],
+)
+def test_words_of_the_command_line(word: str, fault: Fault) -> None:
+    """`--fault 500=0.05` has to mean what it says."""
+    assert Fault.parse(word) == fault
+
+
+@pytest.mark.parametrize("word", ["", "200", "600", "explode", "reset:3", "slow:soon"])
+def test_unknown_words_are_refused(word: str) -> None:
+    """A misspelt fault that never strikes would make a test pass for nothing."""
+    with pytest.raises(ValueError, match=r"fault|soon"):
+        Fault.parse(word)
+
+
+def test_faults_are_values() -> None:
+    """They are keys of a mapping of probabilities."""
+    assert {Fault.truncated(0.5): 1}[Fault.truncated()] == 1
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Fault.reset().paid = False  # type: ignore[misc]
+    with pytest.raises(ValueError, match="keep"):
+        Fault.truncated(1.0)
+
+
+def test_a_plain_429_locks_nobody_out() -> None:
+    """`Fault.status(429)` is the bare status; `rate_limited` is the real thing."""
+    assert not Fault.status(429).lock_out
+    assert Fault.rate_limited().lock_out
+
+
+def test_chance_depends_on_all_of_its_arguments() -> None:
+    """Same seed, same run; different purposes must not correlate."""
+    assert chance(1, 2, "a") == chance(1, 2, "a")
+    assert len({chance(s, n, p) for s in (1, 2) for n in (1, 2) for p in "ab"}) == 8

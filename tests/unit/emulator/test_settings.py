@@ -1,0 +1,48 @@
+"""Settings are checked when they are made, and when they are changed."""
+
+from typing import Any
+
+import pytest
+
+from sd3async.emulator.latency import Constant
+from sd3async.emulator.settings import Settings
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.org", ""])
+def test_only_loopback_is_listened_on(host: str) -> None:
+    """An open port that takes any key must never be reachable from outside."""
+    with pytest.raises(ValueError, match="loopback"):
+        Settings(host=host)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "leaky"),
+        ("counts", "some"),
+        ("stamp", "tail"),
+        ("retry_after", "minutes"),
+        ("unknown_fields", "maybe"),
+        ("period", 0),
+        ("max_requests", 0),
+        ("lockout", -1),
+        ("arrival_jitter", -0.1),
+        ("journal_limit", 0),
+        ("image_bytes", -5),
+    ],
+)
+def test_senseless_settings_name_themselves(name: str, value: Any) -> None:
+    """A misspelt setting would otherwise emulate something else than was meant."""
+    with pytest.raises(ValueError, match=name):
+        Settings(**{name: value})
+
+
+def test_settings_may_change_while_running() -> None:
+    """A latency set in the middle of a test is converted and checked like the first one."""
+    settings = Settings()
+
+    settings.latency = 2.5  # type: ignore[assignment]  # converted, like at the start
+
+    assert settings.latency == Constant(2.5)
+    with pytest.raises(ValueError, match="lockout"):
+        settings.lockout = -1.0

@@ -1,0 +1,89 @@
+"""Uploaded images: judged by their header, decoded only when drawn upon."""
+
+import io
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from sd3async.emulator.api_table import ImageRules
+from sd3async.emulator.uploads import (
+    ImageFacts,
+    UndecodableImageError,
+    decode,
+    problems,
+    read_facts,
+)
+
+RULES = ImageRules(("jpeg", "png", "webp"), min_side=64, max_side=1000, min_pixels=5000)
+
+
+def encoded(kind: str, size: tuple[int, int] = (96, 64)) -> io.BytesIO:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 100, 50)).save(buffer, kind)
+    return buffer
+
+
+def png_head(width: int, height: int) -> io.BytesIO:
+    content = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + content + struct.pack(">I", zlib.crc32(content))
+    empty = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + chunk + empty)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_facts_come_from_the_header(kind: str) -> None:
+    """Format and size decide, whatever the file calls itself."""
+    assert read_facts(encoded(kind)) == ImageFacts(kind, 96, 64)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\nbroken", b"RIFFxxxx"])
+def test_anything_else_is_no_image(data: bytes) -> None:
+    """Text, other formats and broken headers must not pass as an image."""
+    assert read_facts(io.BytesIO(data)) is None
+    assert problems("image", None, RULES) == [
+        "image: must be an image in one of the formats jpeg, png, webp"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "complaints"),
+    [
+        ((100, 100), 0),
+        ((63, 100), 1),
+        ((64, 64), 1),
+        ((1000, 64), 0),
+        ((1001, 64), 1),
+        ((1001, 2), 3),
+    ],
+)
+def test_bounds_are_inclusive(size: tuple[int, int], complaints: int) -> None:
+    """An image exactly on a bound is fine; one pixel beyond is not."""
+    assert len(problems("image", ImageFacts("png", *size), RULES)) == complaints
+
+
+def test_facts_of_an_enormous_image_cost_nothing() -> None:
+    """Size rules must be told before any decoder, or its bomb guard, sees the image."""
+    facts = read_facts(png_head(16_384, 16_384))
+
+    assert facts == ImageFacts("png", 16_384, 16_384)
+
+
+def test_an_enormous_image_is_not_decoded() -> None:
+    """A hundred megapixels of upload may not take gigabytes of memory."""
+    assert decode(png_head(16_384, 16_384), (64, 64)).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_pixels_are_fitted_to_the_output() -> None:
+    """The same size is left alone; another one is cropped and resized."""
+    assert decode(encoded("png"), (96, 64)).getpixel((5, 5)) == (200, 100, 50)
+    assert decode(encoded("png"), (128, 128)).size == (128, 128)
+
+
+def test_broken_data_behind_a_good_header() -> None:
+    """Only decoding shows that the pixels are missing."""
+    with pytest.raises(UndecodableImageError):
+        decode(png_head(100, 100), (64, 64))
+    with pytest.raises(UndecodableImageError):
+        decode(io.BytesIO(b"no image"), (64, 64))
