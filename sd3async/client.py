@@ -143,6 +143,21 @@ class SD3Client:
         return self._engine.connection.rate_limit.ceiling * self.keys
 
     @property
+    def retry(self) -> RetryPolicy:
+        """When this client tries again."""
+        return self._engine.policy
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """Who is told of everything that happens, for a variant that tells more."""
+        return self._engine.announce.observers
+
+    @property
+    def freezes(self) -> int:
+        """How many times a 429 has stopped a key."""
+        return self._engine.connection.freezes
+
+    @property
     def frozen_for(self) -> float:
         """How long every key is still shut out after a 429 [s]; 0 when one of them is not."""
         now = self._engine.connection.clock.monotonic()

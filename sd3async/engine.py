@@ -71,6 +71,7 @@ class Connection:
         self.limiter = Limiter(rate_limit, keys=len(keys), clock=clock, on_freeze=self._on_freeze)
         self.pool = KeyPool(len(keys), self.limiter)
         self.numbers = itertools.count(1)
+        self.freezes = 0
         self._announce = announce
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(max_in_flight)
@@ -84,6 +85,7 @@ class Connection:
         return self._slots
 
     def _on_freeze(self, freeze: Freeze) -> None:
+        self.freezes += 1
         self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
 
 

@@ -137,18 +137,21 @@ class Announcer:
 
     Args:
         observers: Whom to tell.
+
+    Attributes:
+        observers: Who is told.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
-        self._observers = tuple(observers)
+        self.observers = tuple(observers)
         self._broken: set[int] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._observers)
+        return bool(self.observers)
 
     def __call__(self, event: Event) -> None:
         """Tell of an event."""
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 observer(event)
             except Exception:  # whatever an observer does, the paid call goes on
