@@ -1,0 +1,500 @@
+"""`Limiter` and `Permit`: who is served, when, and what remains."""
+
+import asyncio
+import logging
+
+import pytest
+
+from sd3async._clock import VirtualClock
+from sd3async.limiter import Limiter, Permit, RateLimit
+from sd3async.limiter.window import CLOCK_MARGIN
+from unit.limiter.loops import CLOCK, SocketlessLoop, at, run
+
+LIMIT = RateLimit(max_requests=3, period=10.0, delay_bound=0.5, shape="burst")
+HELD = LIMIT.period + CLOCK_MARGIN + LIMIT.delay_bound
+
+
+def a_limiter(limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter:
+    return Limiter(limit, keys=keys, clock=CLOCK)
+
+
+async def send(limiter: Limiter, *, retry: bool = False) -> Permit:
+    """Send a request that is never answered."""
+    with await limiter.acquire(retry=retry) as permit:
+        permit.written()
+        return permit
+
+
+async def fill(limiter: Limiter) -> None:
+    for _ in range(limiter.limit.max_requests):
+        await send(limiter)
+
+
+def test_an_idle_limiter_grants_without_suspending() -> None:
+    """One pass of the loop per request would be a tax on everybody who is far below the limit."""
+
+    async def main() -> None:
+        acquiring = a_limiter().acquire()
+        with pytest.raises(StopIteration) as stop:
+            acquiring.send(None)
+        assert isinstance(stop.value.value, Permit)
+        assert stop.value.value.waited == 0.0
+
+    run(main())
+
+
+def test_a_full_limiter_waits_for_the_period_and_the_delay_bound() -> None:
+    """The server may have stamped a request that much after it was written."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        await at(4.0)
+
+        permit = await limiter.acquire()
+
+        assert permit.granted_at == pytest.approx(HELD)
+        assert permit.waited == pytest.approx(HELD - 4.0)
+
+    run(main())
+
+
+def test_a_quick_answer_shortens_the_hold() -> None:
+    """Who has answered has counted; waiting out the delay bound would waste it."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        for _ in range(3):
+            with await limiter.acquire() as permit:
+                permit.written()
+                permit.answered()
+                permit.answered()
+
+        permit = await limiter.acquire()
+
+        assert permit.granted_at == pytest.approx(LIMIT.period + CLOCK_MARGIN)
+
+    run(main())
+
+
+def test_a_late_answer_does_not_lengthen_the_hold() -> None:
+    """Held until the answer, a limiter loses half the ceiling to images that take seconds."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        for _ in range(3):
+            permit = await limiter.acquire()
+            permit.written()
+            asyncio.get_running_loop().call_later(8.0, permit.answered)
+
+        assert (await limiter.acquire()).granted_at == pytest.approx(HELD)
+
+    run(main())
+
+
+def test_the_last_piece_written_counts() -> None:
+    """A server that stamps whole bodies sees an upload at its end, not at its head."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await send(limiter)
+        permits = [await limiter.acquire() for _ in range(2)]
+        for instant in (1.0, 2.0):
+            await at(instant)
+            for permit in permits:
+                permit.written()
+
+        assert (await send(limiter)).granted_at == pytest.approx(HELD)
+        assert (await send(limiter)).granted_at == pytest.approx(2.0 + HELD)
+
+    run(main())
+
+
+def test_an_upload_that_is_still_going_out_weighs_in_full() -> None:
+    """An upload may take longer than a period; its stamp is yet to come all the while."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await send(limiter)
+        await send(limiter)
+        upload = await limiter.acquire()
+        upload.written(more=True)
+        asyncio.get_running_loop().call_later(30.0, upload.written)
+
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+        granted_at = [(await task).granted_at for task in waiting]
+
+        assert granted_at == pytest.approx([HELD, HELD, 30.0 + HELD])
+
+    run(main())
+
+
+def test_a_half_written_request_keeps_its_hold() -> None:
+    """Cancelled in the middle of an upload: the server may have counted the head."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_requests=1, delay_bound=0.5, shape="burst"))
+        with await limiter.acquire() as permit:
+            permit.written(more=True)
+
+        assert (await limiter.acquire()).granted_at == pytest.approx(HELD)
+
+    run(main())
+
+
+def test_an_unwritten_permit_is_given_back_at_once() -> None:
+    """A failed connection must not cost a place for ten seconds."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        permits = [await limiter.acquire() for _ in range(3)]
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        permits[0].close()
+        permits[0].close()
+
+        assert (await waiting).granted_at == 1.0
+        assert limiter.state().in_window == 3
+
+    run(main())
+
+
+def test_a_write_after_the_refund_is_counted_all_the_same() -> None:
+    """A transport may write once more while it is being cancelled; the server does not mind."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        permit = await limiter.acquire()
+        permit.close()
+
+        permit.written()
+
+        assert limiter.state().in_window == 1
+
+    run(main())
+
+
+def test_an_answer_without_a_noted_write_is_counted() -> None:
+    """Whatever the transport forgot to say, an answer proves that the server has counted."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        with await limiter.acquire() as permit:
+            permit.answered()
+            permit.written()
+
+        assert limiter.state().in_window == 1
+
+    run(main())
+
+
+def test_newcomers_do_not_overtake_and_retries_do() -> None:
+    """Fair to each other, and kind to who was refused: it has waited longest."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        order: list[str] = []
+
+        async def client(name: str, *, retry: bool = False) -> None:
+            await send(limiter, retry=retry)
+            order.append(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in ("a", "b", "c", "d"):
+                group.create_task(client(name))
+            await at(1.0)
+            for name in ("first retry", "second retry"):
+                group.create_task(client(name, retry=True))
+            await at(HELD)
+            group.create_task(client("barging"))
+
+        assert order == ["first retry", "second retry", "a", "b", "c", "d", "barging"]
+
+    run(main())
+
+
+def test_cancelling_a_waiter_costs_nobody_a_turn() -> None:
+    """The head of the line, the middle and the last may all give up."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        waiting = [asyncio.create_task(send(limiter)) for _ in range(5)]
+        await at(1.0)
+        for gone in (0, 2, 4):
+            waiting[gone].cancel()
+
+        assert [(await waiting[left]).granted_at for left in (1, 3)] == pytest.approx([HELD] * 2)
+        assert limiter.state().waiting == 0
+
+    run(main())
+
+
+def test_a_waiter_cancelled_in_the_instant_of_its_grant_passes_it_on() -> None:
+    """Between the grant and the waking of its task nobody holds the permit but the limiter."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        permits = [await limiter.acquire() for _ in range(3)]
+        unlucky = asyncio.create_task(limiter.acquire())
+        next_in_line = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        permits[0].close()  # the limiter will look at the line in the next pass of the loop
+        asyncio.get_running_loop().call_soon(unlucky.cancel)  # right after it
+
+        assert (await next_in_line).granted_at == 1.0
+        assert unlucky.cancelled()
+        assert limiter.state().in_window == 3
+
+    run(main())
+
+
+def test_a_place_freed_in_the_instant_its_only_waiter_gives_up_stays_free() -> None:
+    """The line may hold nobody but the cancelled; the next caller must find the place."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        permits = [await limiter.acquire() for _ in range(3)]
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        permits[0].close()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        assert (await limiter.acquire()).granted_at == 1.0
+
+    run(main())
+
+
+def test_the_last_waiter_to_give_up_leaves_no_timer_behind() -> None:
+    """A timer of nobody would keep a virtual clock busy, and a real one awake."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SocketlessLoop)
+        assert loop.timers() == []
+
+    run(main())
+
+
+def test_ten_thousand_wait_and_none_is_overtaken() -> None:
+    """The spec's crowd; aiolimiter throws some of them back by thousands of places."""
+
+    async def main() -> None:
+        limiter = a_limiter(
+            RateLimit(max_requests=1000, period=1.0, delay_bound=0.02, shape="burst")
+        )
+        order: list[int] = []
+
+        async def client(number: int) -> None:
+            await send(limiter)
+            order.append(number)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(10_000):
+                group.create_task(client(number))
+
+        assert order == list(range(10_000))
+        assert CLOCK.monotonic() == pytest.approx(9 * (1.0 + CLOCK_MARGIN + 0.02))
+
+    run(main())
+
+
+def test_max_rate_spaces_what_the_window_would_let_go() -> None:
+    """Smoothing below the limit, for gateways that dislike bunches."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_rate=2.0))
+        granted_at = [(await send(limiter)).granted_at for _ in range(5)]
+        assert granted_at == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0], abs=1e-4)
+
+    run(main())
+
+
+def test_a_pool_spreads_its_load_and_sends_each_key_no_more_than_its_limit() -> None:
+    """Three keys are three limits; the first must not be worn out while the others idle."""
+
+    async def main() -> None:
+        limiter = a_limiter(keys=3)
+        keys = [(await send(limiter)).key for _ in range(9)]
+        assert sorted(keys[:3]) == sorted(keys[3:6]) == sorted(keys[6:]) == [0, 1, 2]
+
+        assert (await send(limiter)).granted_at == pytest.approx(HELD)
+
+    run(main())
+
+
+def test_a_retired_key_grants_no_more() -> None:
+    """A withdrawn key (401) or an empty account (402) must not be asked again."""
+
+    async def main() -> None:
+        limiter = a_limiter(keys=2)
+
+        limiter.retire(0, PermissionError("withdrawn"))
+        limiter.retire(0, PermissionError("withdrawn twice"))
+
+        assert {(await send(limiter)).key for _ in range(3)} == {1}
+        assert (limiter.state(0).retired, limiter.state(1).retired) == (True, False)
+
+    run(main())
+
+
+def test_with_the_last_key_gone_everyone_is_told() -> None:
+    """Waiting for a key that never comes back would look like a hang."""
+
+    async def main() -> None:
+        limiter = a_limiter(keys=2)
+        await fill(limiter)
+        await fill(limiter)
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
+        await at(1.0)
+
+        limiter.retire(1, PermissionError("first gone"))
+        limiter.retire(0, PermissionError("last gone"))
+
+        for late in (*waiting, limiter.acquire(), limiter.acquire()):
+            with pytest.raises(PermissionError, match="last gone"):
+                await late
+        assert limiter.state().waiting == 0
+
+    run(main())
+
+
+def test_a_waiter_cancelled_while_it_is_told_leaves_no_unread_error() -> None:
+    """asyncio reports errors that nobody fetched; a clean shutdown must be silent."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        limiter.retire(0, PermissionError("gone"))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        assert waiting.cancelled()
+
+    run(main())
+
+
+def test_the_state_tells_what_a_display_needs() -> None:
+    """Numbers shown to people come from here and must be the limiter's own."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(1.0)
+
+        state = limiter.state()
+
+        assert (state.waiting, state.in_window, state.frozen_until) == (1, 3, None)
+        assert (state.delay_bound, state.max_requests, state.retired) == (0.5, 3, False)
+        assert "waiting=1" in repr(limiter)
+        waiting.cancel()
+
+    run(main())
+
+
+def test_quick_round_trips_reach_the_right_key() -> None:
+    """The delay bound of one key says nothing about another's path."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(delay_bound=0.1), keys=2)
+        limiter.observe_round_trip(1, 0.1)
+        limiter.observe_round_trip(1, 0.3)
+        assert limiter.state(0).delay_bound == 0.1
+        assert limiter.state(1).delay_bound == pytest.approx(0.3)
+
+    run(main())
+
+
+def test_an_unlimited_limiter_holds_nothing_back() -> None:
+    """Benchmarks measure the rest with it; a 429 is for the caller's retries to deal with."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit.unlimited())
+        for _ in range(500):
+            with await limiter.acquire() as permit:
+                permit.written()
+                permit.refused(None)
+        assert CLOCK.monotonic() == 0.0
+
+    run(main())
+
+
+def test_waiters_of_a_dead_loop_do_not_hold_up_the_next() -> None:
+    """`asyncio.run` may be left in the middle of a wait; the next one starts with an empty line."""
+    limiter = Limiter(LIMIT, clock=(clock := VirtualClock()))
+
+    async def leave_in_the_middle() -> None:
+        await fill(limiter)
+        asyncio.get_running_loop().create_task(limiter.acquire()).add_done_callback(lambda _: None)
+        await asyncio.sleep(0)
+
+    async def come_back() -> Permit:
+        clock.advance(HELD)
+        return await limiter.acquire()
+
+    run(leave_in_the_middle())
+    assert run(come_back()).granted_at == HELD
+
+
+def test_two_running_loops_at_once_are_refused() -> None:
+    """Its line belongs to one loop; sharing it between threads would corrupt it silently."""
+    limiter = a_limiter()
+    outer, inner = SocketlessLoop(), SocketlessLoop()
+
+    async def use() -> None:
+        await limiter.acquire()
+        asyncio._set_running_loop(inner)
+        try:
+            with pytest.raises(RuntimeError, match="another running event loop"):
+                limiter.acquire().send(None)
+        finally:
+            asyncio._set_running_loop(outer)
+
+    try:
+        outer.run_until_complete(use())
+    finally:
+        outer.close()
+        inner.close()
+
+
+def test_a_limiter_needs_a_key() -> None:
+    """Without one, every caller would wait for ever."""
+    with pytest.raises(ValueError, match="keys: 0"):
+        Limiter(LIMIT, keys=0)
+
+
+def test_a_late_event_loop_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """The delay bound assumes a CPU that is there; when it is not, people should know why 429s come."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await fill(limiter)
+        waiting = asyncio.create_task(limiter.acquire())
+        await at(HELD - 0.01)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SocketlessLoop)
+        loop.now += 3.0  # somebody computes for three seconds
+        await waiting
+        assert limiter.state().loop_lag == pytest.approx(2.99)
+
+    with caplog.at_level(logging.WARNING, "sd3async.limiter"):
+        run(main())
+
+    assert "ran 2.99 s late" in caplog.text
