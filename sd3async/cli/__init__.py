@@ -1,0 +1,24 @@
+"""The command line, `sd3async …`: one file for each command, each a thin face.
+
+Importing this costs nothing: click, rich and what a command works with are imported when the
+command runs.
+"""
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: see `sd3async.cli.program`."""
+    try:
+        from sd3async.cli.program import program
+    except ModuleNotFoundError as missing:
+        if missing.name != "click":
+            raise
+        print(
+            "sd3async: the command line needs click and rich: pip install 'sd3async[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    program.main()

@@ -1,0 +1,195 @@
+"""`sd3async emulator`: the emulator on its own, for any program to try against."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sd3async.cli.exits import run, say
+from sd3async.cli.options import json_option, print_json
+
+if TYPE_CHECKING:
+    from sd3async.emulator import Emulator, FaultPlan, Latency
+
+DEFAULT_PORT = 8150
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port to listen on; 0 takes any free one.",
+)
+@click.option("--prefix", metavar="PATH", help="Path before every route, such as /sd.")
+@click.option(
+    "--limit",
+    type=click.Choice(["log", "fixed", "counter", "bucket", "none"]),
+    help="How requests are counted: sliding log, fixed windows, sliding counter, token bucket, "
+    "or not at all.  [default: log]",
+)
+@click.option("--max-requests", type=int, metavar="N", help="Allowed in a period.  [default: 150]")
+@click.option("--period", type=float, metavar="SECONDS", help="Length of it.  [default: 10]")
+@click.option(
+    "--lockout",
+    type=float,
+    metavar="SECONDS",
+    help="How long a key is shut out for one request too many.  [default: 60]",
+)
+@click.option("--lockout-extends", is_flag=True, help="Knocking during a lock-out prolongs it.")
+@click.option(
+    "--retry-after",
+    type=click.Choice(["seconds", "date"]),
+    help="Let a 429 say how long.  [default: it does not]",
+)
+@click.option(
+    "--arrival-jitter",
+    type=float,
+    metavar="SECONDS",
+    help="Longest delay before a request is counted: a model of the network.  [default: 0]",
+)
+@click.option(
+    "--latency",
+    metavar="SECONDS",
+    help="How long a generation takes: 2, or uniform:1:3, lognormal:4:0.5 (median, sigma), "
+    "exponential:2:1 (mean, minimum).  [default: 0]",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="FAULT",
+    help="Trouble for the next generation, in order: 500, 429, reset, truncated, slow:3, "
+    "filtered, …; ok lets one pass. FAULT=0.05 strikes by chance instead. Repeatable.",
+)
+@click.option("--seed", type=int, metavar="N", help="Decides everything random.  [default: 0]")
+@click.option(
+    "--credits",
+    "credit",
+    type=float,
+    metavar="N",
+    help="Balance of the account; 402 when it is spent.  [default: endless]",
+)
+@click.option("--key", "keys", multiple=True, help="An accepted key; repeatable.  [default: any]")
+@click.option(
+    "--model", "models", multiple=True, help="An accepted sd3 model; repeatable.  [default: all]"
+)
+@click.option(
+    "--unknown-fields",
+    type=click.Choice(["reject", "ignore"]),
+    help="What to do with fields an endpoint lacks.  [default: reject]",
+)
+@click.option(
+    "--image-bytes",
+    type=int,
+    metavar="N",
+    help="Send quick payloads of about this length instead of drawing.",
+)
+@json_option
+def emulator(*, limit: str | None, faults: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    r"""Run a stand-in for the service on a loopback port until Ctrl-C, and print its URL.
+
+    \b
+    sd3async emulator --latency lognormal:4:0.5 --fault 500=0.02 &
+    STABILITY_API_KEY=any sd3async generate "a fox" --base-url http://127.0.0.1:8150
+    """
+    from sd3async.emulator import Emulator
+
+    # By identity: a 0 that was given is a value, and equals False.
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and value is not False and value != ()
+    }
+    try:
+        server = Emulator(**_settings(given, limit, faults))
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        run(_serve(server, as_json=as_json))
+    except KeyboardInterrupt:  # how a server ends, so nothing went wrong
+        stats = server.stats
+        say(
+            f"stopped after {stats.requests:,} requests: {stats.paid:,} paid, "
+            f"{stats.refused:,} refused with 429, {stats.credits_used:,g} credits"
+        )
+
+
+async def _serve(server: "Emulator", *, as_json: bool) -> None:
+    async with server:
+        if as_json:
+            print_json({"url": server.url, "emulated": True})
+        else:
+            click.echo(server.url)
+            say("emulating the service until Ctrl-C; any key will do, nothing is charged")
+        await asyncio.get_running_loop().create_future()
+
+
+def _settings(
+    settings: dict[str, Any], limit: str | None, faults: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the emulator's keywords for what the options say."""
+    if "credit" in settings:
+        settings["credits"] = settings.pop("credit")
+    if "latency" in settings:
+        settings["latency"] = latency_from_text(settings["latency"])
+    if limit is not None:
+        settings["limit"] = None if limit == "none" else limit
+    return settings | {"faults": faults_from_words(faults)}
+
+
+def latency_from_text(text: str) -> "Latency":
+    """Return the distribution that a word stands for.
+
+    Args:
+        text: Seconds, or a distribution's name and its numbers, separated by colons.
+
+    Raises:
+        ValueError: The word stands for none.
+    """
+    from sd3async.emulator import Constant, Exponential, LogNormal, Uniform
+
+    kinds: dict[str, type[Constant | Exponential | LogNormal | Uniform]] = {
+        "constant": Constant,
+        "exponential": Exponential,
+        "lognormal": LogNormal,
+        "uniform": Uniform,
+    }
+    name, *numbers = text.split(":")
+    if name not in kinds:
+        name, numbers = "constant", [name, *numbers]
+    try:
+        return kinds[name](*[float(number) for number in numbers])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"latency: {text!r} is neither seconds nor one of {', '.join(kinds)} with its numbers"
+        ) from error
+
+
+def faults_from_words(words: tuple[str, ...]) -> "FaultPlan":
+    """Return the plan that words stand for.
+
+    Args:
+        words: Each a fault for the next generation, `ok` for none, or `fault=probability`.
+
+    Raises:
+        ValueError: A word stands for no fault, or the probabilities exceed 1.
+    """
+    from sd3async.emulator import Fault, FaultPlan
+
+    plan = FaultPlan()
+    odds: dict[Fault, float] = {}
+    script: list[Fault | None] = []
+    for word in words:
+        name, separator, probability = word.partition("=")
+        if separator:
+            odds[Fault.parse(name)] = float(probability)
+        else:
+            script.append(None if name == "ok" else Fault.parse(name))
+    plan.script(script)
+    plan.by_chance(odds)
+    return plan

@@ -1,0 +1,201 @@
+"""`sd3async generate`: one image."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import attrs
+import click
+from rich.console import Console
+
+from sd3async._threads import in_thread
+from sd3async.cli.exits import INTERRUPTED, run, say
+from sd3async.cli.fields import field_options, given_fields
+from sd3async.cli.options import (
+    client_from_options,
+    json_errors,
+    json_option,
+    print_json,
+    server_options,
+)
+from sd3async.cli.targets import Target
+from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
+from sd3async.models.results import GeneratedImage
+from sd3async.telemetry import AttemptSent, Event, Frozen, Retried
+from sd3async.wire import ACCEPT_VALUES
+
+
+@attrs.frozen(kw_only=True)
+class _Call:
+    """What is asked of the client, besides the request."""
+
+    deadline: float | None
+    accept: Literal["image/*", "application/json"]
+    base_url: str | None
+    emulator: bool
+
+
+@click.command()
+@click.argument("prompt")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the image goes: a file, a folder, or - for stdout.  [default: a new file named "
+    "after prompt and seed]",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+@click.option(
+    "--endpoint",
+    type=click.Choice(list(REQUEST_TYPES)),
+    default="sd3",
+    show_default=True,
+    help="Which generator to use.",
+)
+@field_options
+@click.option(
+    "--deadline",
+    type=float,
+    metavar="SECONDS",
+    help="Give up after so long, every wait included.",
+)
+@click.option(
+    "--accept",
+    type=click.Choice(ACCEPT_VALUES),
+    default=ACCEPT_VALUES[0],
+    show_default=True,
+    help="Whether the answer is the image itself or JSON that holds it.",
+)
+@server_options
+@json_option
+def generate(
+    *,
+    prompt: str,
+    output: str | None,
+    force: bool,
+    endpoint: str,
+    deadline: float | None,
+    accept: Literal["image/*", "application/json"],
+    base_url: str | None,
+    emulator: bool,
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    r"""Generate one image from PROMPT (- reads it from stdin) and print its file's name.
+
+    \b
+    sd3async generate "a lighthouse at dusk" --seed 7 -o lighthouse.png
+    sd3async generate "in winter" --image lighthouse.png --strength 0.6
+    """
+    target = Target(output, force)
+    if as_json and target.is_stdout:
+        raise click.UsageError("-o - and --json both want stdout; give one of them")
+    call = _Call(deadline=deadline, accept=accept, base_url=base_url, emulator=emulator)
+    with json_errors(as_json):
+        given = given_fields(fields)
+        target.settle_format(given)
+        given["prompt"] = _read_prompt(prompt)
+        request = request_from_dict(given, endpoint=endpoint)
+        target.check()
+        image = _generate(request, target, call)
+    _tell(image, emulated=emulator, as_json=as_json)
+
+
+def _read_prompt(prompt: str) -> str:
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"PROMPT: stdin holds no text: {error.reason}") from error
+
+
+def _generate(request: GenerationRequest, target: Target, call: _Call) -> GeneratedImage:
+    watcher = _Watcher(request.endpoint)
+
+    async def work() -> GeneratedImage:
+        async with client_from_options(
+            base_url=call.base_url, emulator=call.emulator, observers=[watcher]
+        ) as client:
+            with watcher.shown():
+                image = await client.generate(
+                    request, to=target.path, deadline=call.deadline, accept=call.accept
+                )
+        path = await in_thread(target.save, image)
+        return attrs.evolve(image, path=path)
+
+    try:
+        return run(work())
+    except KeyboardInterrupt:
+        say(f"interrupted {watcher.charge_words}")
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+class _Watcher:
+    """Tells on stderr what the wait is for."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._status = self._console.status(f"generating with {endpoint} …")
+        self._is_sent = False
+
+    @contextmanager
+    def shown(self) -> Generator[None]:
+        """Turn a spinner while the block runs, on a terminal."""
+        with self._status:
+            yield
+
+    @property
+    def charge_words(self) -> str:
+        """What an interruption may cost."""
+        if self._is_sent:
+            return "after the request was sent: it may be charged all the same"
+        return "before anything was sent"
+
+    def __call__(self, event: Event) -> None:
+        """Note an event: an observer of the client."""
+        if isinstance(event, AttemptSent):
+            self._is_sent = True
+        elif isinstance(event, Frozen):
+            self._say(f"the service answered 429: the key is locked out for {event.seconds:g} s")
+        elif isinstance(event, Retried) and event.wait > 0:
+            self._say(
+                f"attempt {event.attempt}: {event.problem}; trying again in {event.wait:.1f} s"
+            )
+
+    def _say(self, words: str) -> None:
+        self._console.print(f"sd3async: {words}", markup=False)
+
+
+def _tell(image: GeneratedImage, *, emulated: bool, as_json: bool) -> None:
+    if image.is_filtered:
+        say("warning: the service blurred this image, because it broke the content policy")
+    if as_json:
+        print_json(_facts(image, emulated=emulated))
+        return
+    source = "emulated" if emulated else image.request.endpoint
+    say(
+        f"{source}: {image.content_type}, {image.size:,} bytes, seed {image.seed}, "
+        f"{image.credits:g} credits, {image.attempts} "
+        f"{'attempt' if image.attempts == 1 else 'attempts'}, {image.timings.total:.1f} s"
+    )
+    if image.path is not None:
+        click.echo(image.path)
+
+
+def _facts(image: GeneratedImage, *, emulated: bool) -> dict[str, Any]:
+    return {
+        "path": None if image.path is None else str(image.path),
+        "emulated": emulated,
+        "request": image.request.to_dict(),
+        "seed": image.seed,
+        "finish_reason": image.finish_reason,
+        "content_type": image.content_type,
+        "size": image.size,
+        "request_id": image.request_id,
+        "credits": image.credits,
+        "attempts": image.attempts,
+        "unknown_charges": image.unknown_charges,
+        "timings": attrs.asdict(image.timings),
+    }

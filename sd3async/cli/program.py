@@ -1,0 +1,76 @@
+"""`sd3async` itself: the group that loads a command when it is called for."""
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from sd3async.cli import exits
+
+_COMMANDS = {
+    "demo": "See a whole job run, without a key: the embedded server, faults and all.",
+    "generate": "Generate one image.",
+    "bulk": "Run a durable job over a file of prompts; the same command again resumes it.",
+    "bench": "Measure how concurrency behaves, and report it.",
+    "emulator": "Run the emulator on its own.",
+    "balance": "Show the credits left.",
+}
+"""Each is the name of a module here and of the command in it. The help texts stand here too, so
+that listing them imports none."""
+
+
+class Program(click.Group):
+    """A group that imports a command's module on first use, and owns errors and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, most wanted first."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, importing it."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"sd3async.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command, keeping a closed pipe away from click, which has its own code for it."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _PipeClosedError from error
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run the command line and exit; nothing but a bug leaves a traceback."""
+        options |= {"standalone_mode": False}
+        options.setdefault("prog_name", "sd3async")
+
+        def command() -> object:
+            try:
+                return super(Program, self).main(*args, **options)
+            except _PipeClosedError as error:
+                raise BrokenPipeError from error
+
+        sys.exit(exits.leave(command))
+
+
+class _PipeClosedError(Exception):
+    """Carries a `BrokenPipeError` past click."""
+
+
+@click.command(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="The key is read from STABILITY_API_KEY. Exit codes: 0 all done, 1 some requests "
+    "failed, 2 bad usage, 3 out of credits, 130 interrupted.",
+)
+@click.version_option(package_name="sd3async", message="%(prog)s %(version)s")
+def program() -> None:
+    """Generate images with the Stable Image API: one, or a million."""
