@@ -51,7 +51,7 @@ def check_base_url(url: str, *, allow_insecure_http: bool) -> None:
         raise refuse("base_url", f"is {url!r}; an http(s) URL or a preset's name is needed")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise refuse("base_url", "has a query, a fragment or a password; only a path is allowed")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname) and not allow_insecure_http:
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_insecure_http:
         raise refuse(
             "base_url",
             f"is {url!r}, which would send the key unencrypted; use https, or say "
@@ -69,7 +69,12 @@ def is_official(url: str) -> bool:
     return host == "stability.ai" or host.endswith(".stability.ai")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this computer: no network between, and nothing to pay for.
+
+    Args:
+        host: A name or an address.
+    """
     if host == "localhost":
         return True
     try:
