@@ -43,6 +43,11 @@ def _key(request: web.Request) -> str:
     return rest.strip() if scheme.lower() == "bearer" else value
 
 
+def _below(prefix: str, path: str) -> str:
+    """Return a path without the prefix; empty, which no route is, when it lies elsewhere."""
+    return path.removeprefix(prefix) if path.startswith(prefix) else ""
+
+
 def _told_headers(request: web.Request) -> dict[str, str]:
     names = ((name.lower(), value) for name, value in request.headers.items())
     return {name: value for name, value in names if name not in _NOT_TOLD}
@@ -139,7 +144,7 @@ class Service:
             chunked="chunked" in headers.get("transfer-encoding", ""),
             request_id=request_id,
         )
-        path = request.path.removeprefix(self._settings.prefix)
+        path = _below(self._settings.prefix, request.path)
         self.journal.add(visit)
         return Turn(request, visit, key, path, number, request_id, now)
 
