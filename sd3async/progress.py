@@ -4,8 +4,10 @@ Numbers are kept apart from drawing: whoever runs the work keeps plain counters,
 callable takes a `Snapshot` of them whenever there is something to draw.
 """
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
@@ -20,8 +22,9 @@ from rich.text import Text
 from sd3async.client import SD3Client
 
 _FRAMES_PER_SECOND = 4
-_LINE_PERIOD = 10.0  # [s] between two lines without a terminal
-_RATE_MEMORY = 60.0  # [s] the rate shown is that of the last minute: a pause must not poison it
+_RATE_MEMORY = 60.0  # [s] the rate shown is that of the last minute
+LINE_PERIOD = 10.0
+"""Between two lines without a terminal [s]."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +37,7 @@ class Snapshot:
         in_flight: Requests under way.
         total: Requests in all, or None when that is not known.
         credits: Spent so far, at the documented prices.
-        ceiling: Requests that the limit allows, over all keys [1/s].
+        ceiling: Requests that the limit allows, over all keys [1/s]; 0 or infinite for none.
         frozen_for: How long every key is still shut out [s]; 0 when one is not.
         note: More words at the end of the line.
     """
@@ -77,49 +80,110 @@ class Snapshot:
         """Requests that have ended, either way."""
         return self.done + self.failed
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether every key is shut out."""
+        return self.frozen_for > 0
 
-class _Pace:
-    """Rate of the last minute and what follows from it."""
+
+@attrs.frozen
+class Speed:
+    """How fast a run is.
+
+    Attributes:
+        rate: Requests ended per second, lately.
+        left: What the rest will take [s], or None when nothing can be said.
+    """
+
+    rate: float
+    left: float | None = None
+
+
+@attrs.frozen
+class _Mark:
+    at: float
+    worked: float
+    ended: int
+
+
+class Pace:
+    """Tells the speed of a run from the snapshots it is shown.
+
+    What earlier runs had done already, as in a resumed job, does not count: the first snapshot is
+    the start. The time left is told from the speed between lock-outs, so that one does not make a
+    long job look endless.
+
+    Args:
+        get_time: An instant [s].
+    """
 
     def __init__(self, get_time: Callable[[], float]) -> None:
         self._get_time = get_time
-        self._marks: list[tuple[float, int]] = [(get_time(), 0)]
+        self._marks: deque[_Mark] = deque()
 
-    def rate(self, ended: int) -> float:
-        """Return requests ended per second, lately."""
-        now = self._get_time()
-        self._marks.append((now, ended))
-        while len(self._marks) > 2 and self._marks[1][0] < now - _RATE_MEMORY:
-            self._marks.pop(0)
-        since, before = self._marks[0]
-        return (ended - before) / (now - since) if now > since else 0.0
+    def speed(self, snapshot: Snapshot) -> Speed:
+        """Return the speed over the last minute.
+
+        Args:
+            snapshot: The numbers now.
+        """
+        now = self._mark(snapshot)
+        since = self._marks[0]
+        done = now.ended - since.ended
+        rate = done / (now.at - since.at) if now.at > since.at else 0.0
+        return Speed(rate, self._left(snapshot, done, now.worked - since.worked))
+
+    def _mark(self, snapshot: Snapshot) -> _Mark:
+        at = self._get_time()
+        worked = 0.0
+        if self._marks:
+            last = self._marks[-1]
+            worked = last.worked + (0.0 if snapshot.is_frozen else at - last.at)
+        mark = _Mark(at, worked, snapshot.ended)
+        self._marks.append(mark)
+        while len(self._marks) > 2 and self._marks[1].at < at - _RATE_MEMORY:
+            self._marks.popleft()
+        return mark
+
+    @staticmethod
+    def _left(snapshot: Snapshot, done: int, worked: float) -> float | None:
+        if snapshot.total is None or done <= 0 or worked <= 0:
+            return None
+        rest = max(0, snapshot.total - snapshot.ended)
+        return snapshot.frozen_for + rest * worked / done if rest else None
 
 
-def words(snapshot: Snapshot, rate: float) -> str:
+def words(snapshot: Snapshot, speed: Speed) -> str:
     """Return one line that says it all.
 
     Args:
         snapshot: The numbers.
-        rate: Requests ended per second, lately.
+        speed: How fast they grow.
     """
     of_total = "" if snapshot.total is None else f" / {snapshot.total:,}"
+    has_ceiling = 0 < snapshot.ceiling < math.inf
     parts = [
         f"{snapshot.done:,}{of_total} done",
         f"{snapshot.failed:,} failed",
         f"{snapshot.in_flight:,} in flight",
-        f"{rate:.1f}/s" + (f" of {snapshot.ceiling:.1f}/s" if snapshot.ceiling else ""),
+        f"{speed.rate:.1f}/s" + (f" of {snapshot.ceiling:.1f}/s" if has_ceiling else ""),
         f"{snapshot.credits:,.1f} credits",
     ]
-    if snapshot.frozen_for > 0:
-        parts.append(f"frozen for {snapshot.frozen_for:.0f} s")
-    elif snapshot.total is not None and rate > 0 and snapshot.ended < snapshot.total:
-        parts.append(f"about {_duration((snapshot.total - snapshot.ended) / rate)} left")
+    if snapshot.is_frozen:
+        parts.append(f"frozen for {math.ceil(snapshot.frozen_for)} s")
+    if speed.left is not None:
+        parts.append(f"about {duration(speed.left)} left")
     if snapshot.note:
         parts.append(snapshot.note)
     return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration for people, in its two largest units.
+
+    Args:
+        seconds: The duration [s].
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -132,58 +196,72 @@ def display(
     read: Callable[[], Snapshot],
     *,
     stream: TextIO | None = None,
+    console: Console | None = None,
     get_time: Callable[[], float] = time.monotonic,
-) -> Generator[None]:
+    line_period: float = LINE_PERIOD,
+) -> Generator[Callable[[str], None]]:
     """Show progress while the block runs, and a last line when it ends.
 
     Args:
         read: Takes a snapshot; called from another thread, so it should only read counters.
         stream: Where to; stderr by default. `NO_COLOR` is honoured.
+        console: A console to draw on, in place of `stream`.
         get_time: An instant [s], for the rate.
+        line_period: Between two lines without a terminal [s].
+
+    Yields:
+        Prints a line of words, above the bar if there is one.
     """
-    console = Console(file=stream, stderr=stream is None)
-    pace = _Pace(get_time)
+    if console is None:
+        console = Console(file=stream, stderr=stream is None)
+    pace = Pace(get_time)
+    pace.speed(read())  # the start
     if console.is_terminal:
         with Live(
             get_renderable=lambda: _draw(read(), pace),
             console=console,
             refresh_per_second=_FRAMES_PER_SECOND,
         ):
-            yield
+            yield lambda line: _print(console, line)
         return
-    with _lines(console, read, pace):
-        yield
-    final = read()
-    console.print(words(final, pace.rate(final.ended)), highlight=False, soft_wrap=True)
+
+    def print_now() -> None:
+        snapshot = read()
+        _print(console, words(snapshot, pace.speed(snapshot)))
+
+    with _now_and_then(print_now, line_period):
+        yield lambda line: _print(console, line)
+    print_now()
 
 
-def _draw(snapshot: Snapshot, pace: _Pace) -> RenderableType:
-    line = Text(words(snapshot, pace.rate(snapshot.ended)))
-    if snapshot.frozen_for > 0:
+def _print(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:
+    line = Text(words(snapshot, pace.speed(snapshot)))
+    if snapshot.is_frozen:
         line.stylize("yellow")
     if snapshot.total is None:
         return line
+    total = max(1, snapshot.total)
     bar = Table.grid(padding=(0, 1))
-    share = snapshot.ended / max(1, snapshot.total)
     bar.add_row(
-        ProgressBar(total=max(1, snapshot.total), completed=snapshot.ended, width=40),
-        Text(f"{share:.0%}", justify="right"),
+        ProgressBar(total=total, completed=snapshot.ended, width=40),
+        Text(f"{snapshot.ended / total:.0%}", justify="right"),
     )
     return Group(bar, line)
 
 
 @contextmanager
-def _lines(console: Console, read: Callable[[], Snapshot], pace: _Pace) -> Generator[None]:
+def _now_and_then(action: Callable[[], None], period: float) -> Generator[None]:
     ended = threading.Event()
 
-    def print_now_and_then() -> None:
-        while not ended.wait(_LINE_PERIOD):
-            snapshot = read()
-            console.print(
-                words(snapshot, pace.rate(snapshot.ended)), highlight=False, soft_wrap=True
-            )
+    def act() -> None:
+        while not ended.wait(period):
+            action()
 
-    thread = threading.Thread(target=print_now_and_then, name="sd3async-progress", daemon=True)
+    thread = threading.Thread(target=act, name="sd3async-progress", daemon=True)
     thread.start()
     try:
         yield
