@@ -84,6 +84,25 @@ class Upload:
     in_memory: bool = False
 
 
+class _ViewFrom:
+    """A stream whose byte 0 is some byte of another: imagesize seeks to absolute places."""
+
+    def __init__(self, stream: BinaryIO, origin: int) -> None:
+        self._stream = stream
+        self._origin = origin
+        self.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        shift = self._origin if whence == os.SEEK_SET else 0
+        return self._stream.seek(offset + shift, whence) - self._origin
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._origin
+
+
 def read_facts(field: str, stream: BinaryIO) -> ImageFacts:
     """Read format and size from an image's header; nothing is decoded.
 
@@ -94,6 +113,7 @@ def read_facts(field: str, stream: BinaryIO) -> ImageFacts:
     Raises:
         InvalidRequestError: Not a JPEG, PNG or WebP image, or its header is damaged.
     """
+    origin = stream.tell()
     start = stream.read(16)
     if not start:
         raise refuse(field, "is empty; a jpeg, png or webp image is needed")
@@ -105,9 +125,9 @@ def read_facts(field: str, stream: BinaryIO) -> ImageFacts:
         kind = "webp"
     else:
         raise refuse(field, f"begins with {start[:8]!r}; a jpeg, png or webp image is needed")
-    stream.seek(-len(start), os.SEEK_CUR)
     # The sides as stored: the service does not promise to heed an EXIF rotation.
-    width, height = imagesize.get(stream, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
+    view = _ViewFrom(stream, origin)
+    width, height = imagesize.get(view, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
     if width <= 0 or height <= 0:
         raise refuse(field, f"is a {kind} image with a damaged header; its size cannot be read")
     return ImageFacts(kind, width, height)

@@ -1,0 +1,24 @@
+"""What every test runs under."""
+
+import asyncio
+import os
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+
+def pytest_configure() -> None:
+    # pytest-asyncio asks for the current loop before it sets its own; on older Pythons the
+    # question makes a loop that nobody closes. Saying "none" once answers it.
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own key and logging must not leak into the tests."""
+    for name in list(os.environ):
+        if name.startswith(("STABILITY_", "SD3ASYNC_")):
+            monkeypatch.delenv(name)

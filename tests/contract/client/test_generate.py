@@ -1,0 +1,431 @@
+"""One call, start to finish."""
+
+import asyncio
+import hashlib
+import io
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from sd3async import (
+    APIError,
+    ConnectFailedError,
+    ContentFilteredError,
+    InvalidRequestError,
+    PaymentRequiredError,
+    RateLimitError,
+    RequestTimeoutError,
+    ResponseReadError,
+    RetryPolicy,
+    SD3Client,
+    ServerError,
+    Timeouts,
+    UnexpectedResponseError,
+)
+from sd3async._clock import LoopClock
+from sd3async.emulator import Emulator, Fault
+from sd3async.telemetry import Event, Retried
+from support.pictures import IMAGE_KINDS, OneWayStream, picture
+
+PICTURE = picture(200, 100)
+
+
+async def test_a_prompt_becomes_an_image(start: Any) -> None:
+    """The shortest use of all."""
+    emulator, client = await start(image_bytes=None)
+    image = await client.sd3("a lighthouse", seed=7, aspect_ratio="3:2")
+
+    assert image.to_pil().size == (1216, 832)
+    assert (image.seed, image.finish_reason, image.credits) == (7, "SUCCESS", 6.5)
+    assert (image.content_type, image.size) == ("image/png", len(image.data))
+    assert (image.attempts, image.unknown_charges) == (1, 0)
+    [request] = emulator.requests
+    assert image.request_id == request.request_id
+
+
+async def test_the_three_endpoints_get_their_own_fields(start: Any) -> None:
+    """Every field that is set arrives, with its own value and at its own path."""
+    emulator, client = await start()
+    shared = {"negative_prompt": "fog", "seed": 0, "output_format": "webp", "style_preset": "anime"}
+    await client.ultra("a", aspect_ratio="21:9", **shared)
+    await client.core("b", aspect_ratio="9:21", **shared)
+    await client.sd3("c", model="sd3.5-medium", cfg_scale=7, aspect_ratio="4:5", **shared)
+
+    ultra, core, sd3 = emulator.requests
+    texts = {**shared, "seed": "0"}
+    assert ultra.fields == {"prompt": "a", "aspect_ratio": "21:9", **texts}
+    assert core.fields == {"prompt": "b", "aspect_ratio": "9:21", **texts}
+    assert sd3.fields == {
+        "prompt": "c", "model": "sd3.5-medium", "cfg_scale": "7", "aspect_ratio": "4:5",
+        "mode": "text-to-image", **texts,
+    }  # fmt: skip
+    assert [request.path.rsplit("/", 1)[1] for request in emulator.requests] == [
+        "ultra", "core", "sd3",
+    ]  # fmt: skip
+
+
+async def test_the_model_is_always_sent(start: Any) -> None:
+    """A client that leaves it out pays for whatever the service's default is today."""
+    emulator, client = await start()
+    image = await client.sd3("a")
+
+    assert emulator.requests[0].fields["model"] == "sd3.5-large"
+    assert image.request.model == "sd3.5-large"
+
+
+async def test_text_only_requests_are_multipart_of_known_length(start: Any) -> None:
+    """The service refuses urlencoded forms, and chunked bodies are nowhere documented."""
+    emulator, client = await start()
+    await client.core("a")
+
+    [request] = emulator.requests
+    assert request.headers["content-type"].startswith("multipart/form-data; boundary=")
+    assert not request.chunked
+    assert request.content_length == request.body_size
+
+
+async def test_image_to_image_is_the_same_picture_at_strength_zero(start: Any) -> None:
+    """The upload arrives as the starting image, and zero is sent as a value."""
+    _, client = await start(image_bytes=None)
+    image = await client.sd3("a", image=PICTURE, strength=0)
+
+    with Image.open(io.BytesIO(PICTURE)) as sent:
+        centre = image.to_pil().convert("RGB").getpixel((500, 300))
+        assert centre == sent.convert("RGB").getpixel((100, 50))
+
+
+async def test_json_answers_give_the_same_image(start: Any, tmp_path: Path) -> None:
+    """Both accept modes are documented; the choice must not change the result."""
+    _, client = await start(image_bytes=None)
+    plain = await client.core("a", seed=3)
+    decoded = await client.core("a", seed=3, accept="application/json")
+    streamed = await client.core("a", seed=3, accept="application/json", to=tmp_path / "a.png")
+
+    assert decoded.to_pil().tobytes() == plain.to_pil().tobytes()
+    assert streamed.to_pil().tobytes() == plain.to_pil().tobytes()
+    assert (decoded.seed, decoded.finish_reason) == (3, "SUCCESS")
+    assert decoded.content_type == "image/png"
+
+
+async def test_to_streams_into_a_file_and_keeps_no_bytes(start: Any, tmp_path: Path) -> None:
+    """A long job must not hold its images in memory."""
+    _, client = await start()
+    path = tmp_path / "a.png"
+    image = await client.core("a", to=path)
+
+    assert image.data is None
+    assert image.path == path
+    assert path.stat().st_size == image.size > 1_000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_folder_that_cannot_be_written_costs_nothing(start: Any, tmp_path: Path) -> None:
+    """The image would be paid for and lost."""
+    emulator, client = await start()
+
+    with pytest.raises(InvalidRequestError, match=r"to: cannot write in .*no such file"):
+        await client.core("a", to=tmp_path / "missing" / "a.png")
+    assert emulator.requests == []
+
+
+async def test_a_truncated_download_leaves_no_file(start: Any, tmp_path: Path) -> None:
+    """Half an image under its final name looks like a whole one."""
+    _, client = await start(
+        faults=[Fault.truncated(0.5)], image_bytes=400_000, retry=RetryPolicy(attempts=1)
+    )
+
+    with pytest.raises(ResponseReadError):
+        await client.core("a", to=tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_filtered_image_is_returned_and_flagged(start: Any) -> None:
+    """It comes with status 200, and is taken to be charged."""
+    _, client = await start(faults=[Fault.filtered()])
+    image = await client.ultra("a")
+
+    assert image.is_filtered
+    assert image.credits == 8
+    with pytest.raises(ContentFilteredError):
+        image.raise_if_filtered()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(500),
+        Fault.status(502),
+        Fault.status(503),
+        Fault.status(504),
+        Fault.from_gateway("new-api", 500),
+        Fault.reset(),
+        Fault.hang_up(),
+        Fault.truncated(),
+        Fault.empty(),
+        Fault.rate_limited(),
+        Fault.rate_limited(retry_after=5),
+        Fault.rate_limited(retry_after=90, as_date=True),
+    ],
+    ids=str,
+)
+async def test_trouble_that_passes_is_survived(start: Any, fault: Fault) -> None:
+    """Each of these is met in a long job, and none may cost an image."""
+    emulator, client = await start(faults=[fault])
+    image = await client.core("a")
+
+    assert image.attempts == 2
+    assert len(emulator.requests) == 2
+    assert image.unknown_charges == (1 if fault.paid else 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (Fault.status(400), APIError, "400 bad_request"),
+        (Fault.status(402), PaymentRequiredError, "402 payment_required: You lack sufficient credits"),
+        (Fault.status(403), APIError, "403 content_moderation"),
+        (Fault.status(413), APIError, "413 payload_too_large"),
+        (Fault.status(422), APIError, "422"),
+        (Fault.from_gateway("v-api", 403), PaymentRequiredError, "quota"),
+        (Fault.html(), UnexpectedResponseError, "text/html"),
+        (Fault.no_image(), UnexpectedResponseError, "no picture"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_trouble_that_will_not_pass_is_raised_at_once(
+    start: Any, fault: Fault, error: type[Exception], words: str
+) -> None:
+    """Another attempt would waste a request, or credits."""
+    emulator, client = await start(faults=[fault, fault])
+
+    with pytest.raises(error, match=words):
+        await client.core("a", accept="application/json")
+    assert len(emulator.requests) == 1
+
+
+async def test_the_last_error_says_what_each_attempt_met(start: Any) -> None:
+    """Five different failures and one message: the reader needs all five."""
+    _, client = await start(
+        faults=[Fault.status(500), Fault.status(502), Fault.reset()], retry=RetryPolicy(attempts=3)
+    )
+
+    with pytest.raises(ResponseReadError) as caught:
+        await client.core("a")
+    numbers = [past.number for past in caught.value.history]
+    assert numbers == [1, 2, 3]
+    assert [past.may_be_charged for past in caught.value.history] == [False, False, True]
+    assert "[3 attempts: 1: 500 internal_error" in str(caught.value)
+    assert "2: 502" in str(caught.value)
+
+
+async def test_backoff_is_drawn_between_nothing_and_the_policys_wait(start: Any) -> None:
+    """Full jitter keeps a crowd from coming back as one."""
+    emulator, client = await start(
+        faults=[Fault.status(500)] * 3,
+        retry=RetryPolicy(attempts=4, wait=2.0, max_wait=3.0),
+    )
+    await client.core("a")
+
+    instants = [request.at for request in emulator.requests]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(instants)]
+    for gap, most in zip(gaps, (2.0, 3.0, 3.0), strict=True):
+        assert 0 <= gap <= most + 0.8  # and the limiter's pace
+
+
+async def test_a_lone_attempt_raises_the_first_429(start: Any) -> None:
+    """Who turned retries off wants to see it."""
+    _, client = await start(
+        faults=[Fault.rate_limited(retry_after=30)], retry=RetryPolicy(attempts=1)
+    )
+
+    with pytest.raises(RateLimitError) as caught:
+        await client.core("a")
+    assert caught.value.retry_after == 30.0
+
+
+async def test_on_unknown_raise_never_pays_twice(start: Any) -> None:
+    """The server may have done the work; this caller would rather know."""
+    emulator, client = await start(faults=[Fault.reset()], retry=RetryPolicy(on_unknown="raise"))
+
+    with pytest.raises(ResponseReadError, match="the connection broke"):
+        await client.core("a")
+    assert emulator.paid == 1
+
+
+async def test_silence_ends_in_a_timeout_that_may_have_been_charged(start: Any) -> None:
+    """A server that never answers must not hold a caller for ever."""
+    _, client = await start(
+        faults=[Fault.stall()],
+        retry=RetryPolicy(attempts=1),
+        client={"timeouts": Timeouts(read=30.0)},
+    )
+
+    with pytest.raises(RequestTimeoutError, match="no whole answer in time") as caught:
+        await client.core("a")
+    assert caught.value.history[0].may_be_charged
+
+
+async def test_a_refused_connection_is_free_and_tried_again() -> None:
+    """Nothing was sent, so nothing can have been charged."""
+    async with Emulator() as emulator:
+        url = emulator.url
+    async with SD3Client(
+        "sk-a", base_url=url, clock=LoopClock(), retry=RetryPolicy(attempts=3)
+    ) as client:
+        with pytest.raises(ConnectFailedError) as caught:
+            await client.core("a")
+
+    assert [past.may_be_charged for past in caught.value.history] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "stage"),
+    [
+        ({"latency": 30.0}, "while waiting for the answer"),
+        ({"faults": [Fault.rate_limited()]}, "while waiting for the rate limit"),
+        ({"faults": [Fault.slow(60.0)], "image_bytes": 300_000}, "while the answer arrived"),
+    ],
+)
+async def test_a_deadline_covers_every_wait_and_says_which_it_cut(
+    start: Any, settings: dict[str, Any], stage: str
+) -> None:
+    """A service has promised its own caller an answer in time."""
+    _, client = await start(**settings)
+    began = asyncio.get_running_loop().time()
+
+    with pytest.raises(RequestTimeoutError, match=f"the deadline of 10 s passed {stage}"):
+        await client.core("a", deadline=10)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(10.0, abs=0.1)
+
+
+async def test_redirects_are_never_followed() -> None:
+    """The key would go to whoever the redirect names."""
+    visits: list[str] = []
+
+    async def redirect(request: web.Request) -> web.Response:
+        visits.append(request.path)
+        return web.Response(status=307, headers={"location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", redirect)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with SD3Client("sk-a", base_url=url, clock=LoopClock()) as client:
+        with pytest.raises(APIError, match="307: a redirect, which is never followed"):
+            await client.core("a")
+    await runner.cleanup()
+
+    assert visits == ["/v2beta/stable-image/generate/core"]
+
+
+@pytest.mark.parametrize("kind", IMAGE_KINDS)
+async def test_uploads_are_the_same_bytes_after_retries(
+    start: Any, tmp_path: Path, kind: str
+) -> None:
+    """A retried upload that arrives empty succeeds, and is charged."""
+    path = tmp_path / "in.png"
+    path.write_bytes(PICTURE + os.urandom(300_000))
+    source = IMAGE_KINDS[kind](path)
+    faults = [Fault.status(500), Fault.reset(), Fault.truncated(), Fault.rate_limited()]
+    emulator, client = await start(faults=faults, image_bytes=100_000)
+    image = await client.sd3("a", image=source, strength=0.5)
+
+    assert image.attempts == 5
+    sent = {part.sha256 for request in emulator.requests for part in request.parts
+            if part.name == "image"}  # fmt: skip
+    assert sent == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert len(emulator.requests) == 5
+    if isinstance(source, io.IOBase):
+        assert not source.closed
+        assert source.tell() == 0
+        source.close()
+
+
+async def test_a_pillow_image_is_uploaded_the_same_after_retries(start: Any) -> None:
+    """It is encoded once for a call, not once for an attempt."""
+    emulator, client = await start(faults=[Fault.status(500)])
+    with Image.open(io.BytesIO(PICTURE)) as source:
+        await client.ultra("a", image=source, strength=0.5)
+
+    first, second = [request.parts[-1].sha256 for request in emulator.requests]
+    assert first == second
+
+
+async def test_a_one_way_stream_is_sent_once_and_the_error_says_why(start: Any) -> None:
+    """It cannot be replayed; an empty second upload would be worse than an error."""
+    emulator, client = await start(faults=[Fault.status(500)])
+
+    with pytest.raises(ServerError, match="not retried: the image is a stream that cannot be"):
+        await client.sd3("a", image=OneWayStream(PICTURE), strength=0.5)
+    [request] = emulator.requests
+    assert request.parts[-1].sha256 == hashlib.sha256(PICTURE).hexdigest()
+
+
+async def test_a_file_that_changes_between_attempts_stops_the_call(
+    start: Any, tmp_path: Path
+) -> None:
+    """The second attempt would send another picture than was asked for."""
+    path = tmp_path / "in.png"
+    path.write_bytes(PICTURE)
+
+    def overwrite(event: Event) -> None:
+        if isinstance(event, Retried):
+            path.write_bytes(PICTURE + b"x")
+
+    _, client = await start(faults=[Fault.rate_limited()], client={"observers": [overwrite]})
+
+    with pytest.raises(InvalidRequestError, match="changed after the request was made"):
+        await client.sd3("a", image=path, strength=0.5)
+
+
+async def test_a_source_that_is_too_large_is_refused_before_it_is_sent(start: Any) -> None:
+    """10 MiB is the service's limit on the whole body."""
+    emulator, client = await start()
+    large = OneWayStream(PICTURE + bytes(11 * 2**20))
+
+    with pytest.raises(InvalidRequestError, match="the whole request may be at most 10 MiB"):
+        await client.sd3("a", image=large, strength=0.5)
+    assert emulator.requests == []
+
+
+async def test_a_cancelled_call_leaves_nothing_behind(start: Any, tmp_path: Path) -> None:
+    """No task, no slot, no part file."""
+    emulator, client = await start(latency=50.0, client={"max_in_flight": 1})
+    before = asyncio.all_tasks()
+    call = asyncio.create_task(client.core("a", to=tmp_path / "a.png"))
+    await asyncio.sleep(5)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.sleep(1)
+    assert list(tmp_path.iterdir()) == []
+    assert len(asyncio.all_tasks() - before) <= 1  # the emulator's own connection
+    await client.core("b")
+    assert emulator.stats.disconnected == 1
+
+
+async def test_an_unknown_accept_is_refused(start: Any) -> None:
+    """The service documents two."""
+    _, client = await start()
+
+    with pytest.raises(InvalidRequestError, match=r"accept: is 'image/png'; allowed are image/\*"):
+        await client.core("a", accept="image/png")
+    with pytest.raises(InvalidRequestError, match="deadline: is 0"):
+        await client.core("a", deadline=0)
+
+
+async def test_the_balance_is_read(start: Any) -> None:
+    """It takes a permit of its own, like every request."""
+    emulator, client = await start(credits=100.0)
+    await client.core("a")
+
+    assert await client.balance() == 97.0
+    assert [request.method for request in emulator.requests] == ["POST", "GET"]
