@@ -1,1 +1,33 @@
-"""Durable bulk jobs: a file of prompts in, a folder of images out, nothing paid twice."""
+"""Durable bulk jobs: a file of prompts in, a folder of images out, nothing paid twice.
+
+async with BulkJob(client, "prompts.jsonl", out="images") as job:
+    async for outcome in job:
+        ...
+"""
+
+from sd3async.bulk.errors import (
+    BadLine,
+    BulkError,
+    JobLockedError,
+    JournalError,
+    ManifestError,
+    StorageError,
+)
+from sd3async.bulk.items import Defaults
+from sd3async.bulk.job import BulkJob
+from sd3async.bulk.records import ItemRecord, JobSummary
+from sd3async.bulk.stats import JobStats
+
+__all__ = [
+    "BadLine",
+    "BulkError",
+    "BulkJob",
+    "Defaults",
+    "ItemRecord",
+    "JobLockedError",
+    "JobStats",
+    "JobSummary",
+    "JournalError",
+    "ManifestError",
+    "StorageError",
+]

@@ -1,0 +1,130 @@
+"""What stops a bulk job, each in one sentence.
+
+BulkError                    (an SD3Error)
+├── ManifestError            (also ValueError)  bad lines; nothing was sent; .bad_lines .count
+├── JobLockedError                              another process works in the folder
+└── StorageError             (also OSError)     folder or disk: what was done stays usable
+    └── JournalError                            the journal itself is damaged or foreign
+"""
+
+import errno
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from sd3async.errors import SD3Error
+
+__all__ = [
+    "BadLine",
+    "BulkError",
+    "JobLockedError",
+    "JournalError",
+    "ManifestError",
+    "StorageError",
+]
+
+
+@attrs.frozen
+class BadLine:
+    """A line of a manifest that makes no request.
+
+    Attributes:
+        number: The line, from 1; 0 for the manifest as a whole.
+        reason: What is wrong with it and what is allowed.
+    """
+
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.reason}" if self.number else self.reason
+
+
+class BulkError(SD3Error):
+    """A bulk job could not start, or had to stop."""
+
+
+class ManifestError(BulkError, ValueError):
+    """The manifest has bad lines; nothing was sent.
+
+    Attributes:
+        bad_lines: The first of them.
+        count: How many there are in all.
+    """
+
+    def __init__(self, source: str, bad_lines: Sequence[BadLine], count: int) -> None:
+        lines = "line" if count == 1 else "lines"
+        words = [f"{source}: {count:,} bad {lines}, nothing was sent"]
+        words += [f"  {bad}" for bad in bad_lines]
+        if count > len(bad_lines):
+            words.append(f"  … and {count - len(bad_lines):,} more")
+        super().__init__("\n".join(words))
+        self.bad_lines = tuple(bad_lines)
+        self.count = count
+
+
+class JobLockedError(BulkError):
+    """Another process is at work in the job's folder."""
+
+
+class StorageError(BulkError, OSError):
+    """The job's folder could not be read or written; what was done stays usable."""
+
+
+class JournalError(StorageError):
+    """The journal is damaged, or is no journal that this version can read."""
+
+
+_DISK_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+}
+
+_RESUME = "what was done is safe; run the same command again to go on"
+
+
+def storage_error(folder: Path, error: OSError) -> StorageError:
+    """Return one sentence for a failure of the disk.
+
+    Args:
+        folder: The job's folder.
+        error: What the system said.
+    """
+    words = _DISK_WORDS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return StorageError(f"cannot write in {str(folder)!r}: {words}; {_RESUME}")
+
+
+def damaged_journal(path: Path, problem: str) -> JournalError:
+    """Return one sentence for a journal that cannot be trusted.
+
+    Args:
+        path: The journal.
+        problem: What is wrong with it.
+    """
+    return JournalError(
+        f"the journal {str(path)!r} is damaged ({problem}); the images beside it are whole: "
+        "restore the journal from a copy, or start anew in another folder"
+    )
+
+
+def journal_error(path: Path, error: sqlite3.Error) -> StorageError:
+    """Return one sentence for a failure of the journal.
+
+    Args:
+        path: The journal.
+        error: What SQLite said.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    where = repr(str(path))
+    if code == sqlite3.SQLITE_FULL:
+        return StorageError(f"cannot write {where}: the disk is full; {_RESUME}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged_journal(path, str(error))
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StorageError(f"cannot write {where}: the folder is read-only or missing")
+    return StorageError(f"cannot use the journal {where}: {error}; {_RESUME}")

@@ -1,0 +1,303 @@
+"""The job's folder: where its files lie, who may work in it, what a crash left there.
+
+DIR/journal.sqlite, DIR/job.lock
+DIR/images/000123/00123456.png      the image, byte for byte as it was received
+DIR/images/000123/00123456.json     its sidecar
+DIR/inputs/<sha256>.png             images to start from that came as bytes
+DIR/results.jsonl                   every item, in the manifest's order
+
+Everything here blocks: call it in a thread.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import attrs
+
+from sd3async._files import PART_SUFFIX, PartFile, sync_folder, write_atomically
+from sd3async.bulk.errors import JobLockedError, StorageError, storage_error
+from sd3async.bulk.items import INPUTS
+from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem
+from sd3async.bulk.records import ItemRecord
+from sd3async.models.results import GeneratedImage
+
+IMAGES = "images"
+RESULTS_NAME = "results.jsonl"
+LOCK_NAME = "job.lock"
+
+_FILES_PER_FOLDER = 1_000
+_READ_BYTES = 256 * 1024
+_STARTS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+
+T = TypeVar("T")
+
+
+class JobFolder:
+    """The folder of one job.
+
+    Args:
+        path: The folder; made when it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: BinaryIO | None = None
+        self._is_new = False
+        self._made: set[Path] = set()
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.path / JOURNAL_NAME
+
+    @property
+    def results(self) -> Path:
+        """The list of what came of every item."""
+        return self.path / RESULTS_NAME
+
+    def claim(self) -> None:
+        """Make the folder if need be, and keep other processes out.
+
+        Raises:
+            JobLockedError: Another process is at work in it.
+            StorageError: It cannot be made, or holds images that no journal knows.
+        """
+        try:
+            self._is_new = not self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            if (self.path / IMAGES).exists() and not self.journal.exists():
+                raise StorageError(
+                    f"{str(self.path)!r} holds images but no journal, so nobody knows which are "
+                    "whose; choose another folder"
+                )
+            self._take_lock()
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def release(self, *, forget: bool = False) -> None:
+        """Let other processes in.
+
+        Args:
+            forget: Delete the journal as well, and a folder made by `claim`: nothing was sent.
+        """
+        if self._lock is None:
+            return
+        if forget:
+            for suffix in ("", "-wal", "-shm"):
+                self.journal.with_name(JOURNAL_NAME + suffix).unlink(missing_ok=True)
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
+            if self._is_new:
+                _remove_if_empty(self.path)
+        self._lock.close()
+        self._lock = None
+
+    def image_name(self, number: int, output_format: str) -> str:
+        """Return where an item's image goes, relative to the folder.
+
+        Args:
+            number: The item.
+            output_format: `png`, `jpeg` or `webp`.
+        """
+        return f"{IMAGES}/{number // _FILES_PER_FOLDER:06d}/{number:08d}.{output_format}"
+
+    def make_room(self, name: str) -> Path:
+        """Make the folder of a file durably.
+
+        Args:
+            name: The file, relative to the job's folder.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            StorageError: It cannot be made.
+        """
+        path = self.path / name
+        if path.parent not in self._made:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                sync_folder(path.parent.parent)
+                sync_folder(self.path)
+            except OSError as error:
+                raise storage_error(self.path, error) from error
+            self._made.add(path.parent)
+        return path
+
+    def save_input(self, name: str, data: bytes) -> None:
+        """Keep an image to start from; harmless when it is there."""
+        path = self.make_room(name)
+        if not path.exists():
+            self._on_disk(write_atomically, path, data)
+
+    def resolve(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a journalled request with its image's path as it can be opened."""
+        image = fields.get("image")
+        return fields if image is None else {**fields, "image": str(self.path / image)}
+
+    def seal(self, item: Mapping[str, Any], image: GeneratedImage) -> Delivery:
+        """Write the sidecar of an image that was just streamed into the folder.
+
+        Args:
+            item: What identifies it: `index`, `id`, `tags`.
+            image: The image; its file is on the disk.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        path = image.path
+        if path is None:
+            raise ValueError("the image was not streamed to a file")
+        sha256 = self._on_disk(_hash, path)
+        facts: dict[str, Any] = {
+            "content_type": image.content_type,
+            "size": image.size,
+            "sha256": sha256,
+            "seed": image.seed,
+            "finish_reason": image.finish_reason,
+            "request_id": image.request_id,
+            "timings": {
+                name: round(value, 6) for name, value in attrs.asdict(image.timings).items()
+            },
+        }
+        request = image.request.to_dict()
+        sidecar = {
+            **item,
+            "request": request,
+            "model": request.get("model"),
+            "credits": image.credits,
+            "attempts": image.attempts,
+            **facts,
+        }
+        text = json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n"
+        self._on_disk(write_atomically, path.with_suffix(".json"), text.encode())
+        name = path.relative_to(self.path).as_posix()
+        return Delivery(file=name, credits=image.credits, facts=facts)
+
+    def find_delivery(self, item: QueuedItem) -> Delivery | None:
+        """Return the image of an item that was on its way when a run died, if it is there.
+
+        Its sidecar says what the answer said; without one, the image alone tells its size and
+        hash, and the request the seed it asked for.
+
+        Args:
+            item: The item.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        return self._on_disk(self._find, item)
+
+    def sweep(self, numbers: Iterable[int]) -> int:
+        """Delete what a run that died left half-written.
+
+        Args:
+            numbers: The items that were on their way.
+
+        Returns:
+            How many files.
+        """
+        folders = {self.path, self.path / INPUTS}
+        folders |= {(self.path / self.image_name(number, "png")).parent for number in numbers}
+        count = 0
+        for folder in folders:
+            for part in folder.glob(f".*{PART_SUFFIX}") if folder.is_dir() else ():
+                part.unlink(missing_ok=True)
+                count += 1
+        return count
+
+    def write_results(self, records: Iterable[ItemRecord]) -> Path:
+        """Write `results.jsonl`: whole, or not at all.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        return self._on_disk(_write_results, self.results, records)
+
+    def _find(self, item: QueuedItem) -> Delivery | None:
+        output_format = str(item.fields.get("output_format", "png"))
+        name = self.image_name(item.number, output_format)
+        path = self.path / name
+        if not _is_image(path, output_format):
+            return None
+        facts: dict[str, Any] = {
+            "content_type": f"image/{output_format}",
+            "size": path.stat().st_size,
+            "sha256": _hash(path),
+            "seed": item.fields.get("seed") or None,
+        }
+        sidecar = _read_sidecar(path.with_suffix(".json"))
+        if sidecar.get("sha256") == facts["sha256"]:
+            told = ("content_type", "seed", "finish_reason", "request_id", "timings")
+            facts |= {key: sidecar[key] for key in told if key in sidecar}
+        return Delivery(file=name, credits=item.price, facts=facts)
+
+    def _take_lock(self) -> None:
+        lock = (self.path / LOCK_NAME).open("a+b")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read(20).decode("ascii", "replace").strip() or "unknown"
+            lock.close()
+            raise JobLockedError(
+                f"another process ({owner}) is at work in {str(self.path)!r}; "
+                "wait for it, or choose another folder"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n".encode())
+        lock.flush()
+        self._lock = lock
+
+    def _on_disk(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return function(*args)
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_image(path: Path, output_format: str) -> bool:
+    """Whether a file is there and begins as an image; whole it is, or it had no such name."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(12).startswith(_STARTS[output_format])
+    except OSError:
+        return False
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        value: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _write_results(path: Path, records: Iterable[ItemRecord]) -> Path:
+    with PartFile(path) as part:
+        block = bytearray()
+        for record in records:
+            block += json.dumps(record.to_dict(), ensure_ascii=False).encode() + b"\n"
+            if len(block) >= _READ_BYTES:
+                part.write(block)
+                block.clear()
+        part.write(block)
+        return part.commit()

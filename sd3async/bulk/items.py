@@ -1,0 +1,242 @@
+"""From the lines of a manifest to the items of a job: defaults, variations, validation."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+
+from sd3async.bulk.manifest import Line
+from sd3async.models.fields import MAX_SEED, refuse
+from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
+from sd3async.models.sources import BytesSource
+
+INPUTS = "inputs"
+"""Folder of images that came as bytes, named by their hash; relative to the job's folder."""
+
+_MAX_ID_CHARS = 200
+_MAX_PRIORITY = 1_000_000_000
+_BATCH_KEYS = ("custom_id", "method", "url", "body")
+
+SaveInput = Callable[[str, bytes], None]
+"""Keeps the bytes of an image under a name relative to the job's folder."""
+
+
+def _at_least_one(_: object, attribute: "attrs.Attribute[Any]", value: int) -> None:
+    if value < 1:
+        raise refuse(attribute.name, f"is {value}; 1 or more is needed")
+
+
+def _fixed_seed(_: object, attribute: "attrs.Attribute[Any]", value: int) -> None:
+    if not 1 <= value <= MAX_SEED:
+        raise refuse(attribute.name, f"is {value}; 1 to {MAX_SEED} is allowed (0 means random)")
+
+
+def _known_endpoint(_: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
+    if value not in REQUEST_TYPES:
+        raise refuse(attribute.name, f"is {value!r}; allowed are {', '.join(REQUEST_TYPES)}")
+
+
+@attrs.frozen(kw_only=True)
+class Defaults:
+    """What lines that do not say otherwise are given.
+
+    Attributes:
+        endpoint: `sd3`, `core` or `ultra`.
+        fields: Values by the API's own names. One that a line's endpoint does not have, or that
+            does not go with a line's image, is left out for that line.
+        seed_start: Seed of a line's first variation; the next ones count up from it. None
+            leaves seeds to the service.
+        repeat: Variations of each line, 1 or more. A line with a seed of its own counts up from
+            that.
+    """
+
+    endpoint: str = attrs.field(default="sd3", validator=_known_endpoint)
+    fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    seed_start: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_fixed_seed)
+    )
+    repeat: int = attrs.field(default=1, validator=_at_least_one)
+
+    def fingerprint(self) -> str:
+        """Return a text that differs when any default does."""
+        return json.dumps(attrs.asdict(self), sort_keys=True, default=str)
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    """One image to make.
+
+    Attributes:
+        id: The manifest's own name for it; empty when it has none.
+        request: What to send.
+        fields: The request as JSON values; a path in them is absolute, or relative to the job's
+            folder.
+        identity: Hash of the request as the manifest states it [16 bytes]: equal for equal
+            requests, wherever the manifest lies.
+        tags: Words to search by.
+        priority: Higher ones go first.
+    """
+
+    id: str
+    request: GenerationRequest
+    fields: Mapping[str, Any]
+    identity: bytes
+    tags: tuple[str, ...]
+    priority: int
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether an identical request makes the identical image: its seed is fixed."""
+        return bool(self.request.seed)
+
+
+def items_of(
+    line: Line, defaults: Defaults, *, folder: Path, save_input: SaveInput | None = None
+) -> Iterator[Item]:
+    """Turn a line into its items: one for each variation.
+
+    Args:
+        line: The line.
+        defaults: What it does not say.
+        folder: What image paths are relative to.
+        save_input: Keeps images that came as bytes; None keeps none, to look only.
+
+    Yields:
+        The items.
+
+    Raises:
+        InvalidRequestError: It makes no valid request.
+    """
+    given = _unwrapped(line.fields)
+    item_id = _id(given.pop("id", None))
+    tags = _tags(given.pop("tags", None))
+    priority = _priority(given.pop("priority", None))
+    _apply(defaults, given)
+    image_name = _resolve_image(given, folder)
+    for variation in range(defaults.repeat):
+        fields = dict(given)
+        seed = given.get("seed", defaults.seed_start)
+        # 0 asks for a random seed, which has no next one; a bool is refused further on.
+        if seed and isinstance(seed, int) and not isinstance(seed, bool):
+            fields["seed"] = seed + variation
+        request = request_from_dict(fields)
+        stored, identity = _written_down(request, image_name, save_input)
+        yield Item(
+            id=f"{item_id}-{variation + 1}" if item_id and defaults.repeat > 1 else item_id,
+            request=request,
+            fields=stored,
+            identity=identity,
+            tags=tags,
+            priority=priority,
+        )
+
+
+def _unwrapped(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat line, also from one in the shape of a batch file."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    if "body" not in given and "custom_id" not in given:
+        return given
+    batch = {name: given.pop(name, None) for name in _BATCH_KEYS}
+    body = batch["body"]
+    if not isinstance(body, dict):
+        raise refuse("body", "is missing; a line with custom_id needs an object there")
+    if batch["method"] not in (None, "POST"):
+        raise refuse("method", f"is {batch['method']!r}; only POST is allowed")
+    for name in cast("dict[str, Any]", body):
+        if name in given:
+            raise refuse(name, "is given both in the line and in its body")
+    given |= cast("dict[str, Any]", body)
+    if batch["custom_id"] is not None:
+        given["id"] = batch["custom_id"]
+    if batch["url"] is not None:
+        given.setdefault("endpoint", _endpoint_of(batch["url"]))
+    return given
+
+
+def _endpoint_of(url: object) -> str:
+    name = str(url).rstrip("/").rpartition("/")[2]
+    if name not in REQUEST_TYPES:
+        raise refuse("url", f"is {url!r}; its last part must be one of {', '.join(REQUEST_TYPES)}")
+    return name
+
+
+def _id(value: object) -> str:
+    if value is None:
+        return ""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not text.isprintable() or not 0 < len(text) <= _MAX_ID_CHARS:
+        raise refuse("id", f"is no name of 1 to {_MAX_ID_CHARS} printable characters")
+    return text
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    tags = [value] if isinstance(value, str) else value
+    if not isinstance(tags, list | tuple):
+        raise refuse("tags", "is no list of words")
+    words = cast("list[object]", list(tags))  # pyright: ignore[reportUnknownArgumentType]
+    if not all(isinstance(word, str) and 0 < len(word) <= _MAX_ID_CHARS for word in words):
+        raise refuse("tags", f"holds something that is no word of 1 to {_MAX_ID_CHARS} characters")
+    return tuple(str(word) for word in words)
+
+
+def _priority(value: object) -> int:
+    if value is None:
+        return 0
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or abs(cast("int", value)) > _MAX_PRIORITY:
+        raise refuse("priority", f"is {value!r}; a whole number is needed")
+    return cast("int", value)
+
+
+def _apply(defaults: Defaults, given: dict[str, Any]) -> None:
+    endpoint = given.setdefault("endpoint", defaults.endpoint)
+    request_type = REQUEST_TYPES.get(endpoint) if isinstance(endpoint, str) else None
+    if request_type is None:
+        raise refuse("endpoint", f"is {endpoint!r}; allowed are {', '.join(REQUEST_TYPES)}")
+    known = attrs.fields_dict(request_type)
+    for name, value in defaults.fields.items():
+        has_image = given.get("image") is not None
+        unfit = (name == "aspect_ratio" and has_image and endpoint == "sd3") or (
+            name == "strength" and not has_image
+        )
+        if name in known and not unfit:
+            given.setdefault(name, value)
+
+
+def _resolve_image(given: dict[str, Any], folder: Path) -> str | None:
+    """Make an image's path absolute; return it as it was written, or None for no path."""
+    image = given.get("image")
+    if not isinstance(image, str | os.PathLike):
+        return None
+    written = os.fspath(cast("str | os.PathLike[str]", image))
+    if written.startswith("data:"):
+        return None
+    given["image"] = str(folder / written)
+    return written
+
+
+def _written_down(
+    request: GenerationRequest, image_name: str | None, save_input: SaveInput | None
+) -> tuple[dict[str, Any], bytes]:
+    fields = request.to_dict()
+    stated = dict(fields)
+    source = getattr(request, "image", None)
+    if isinstance(source, BytesSource):
+        name = f"{INPUTS}/{hashlib.sha256(source.data).hexdigest()}.{source.facts.format}"
+        if save_input is not None:
+            save_input(name, source.data)
+        fields["image"] = stated["image"] = name
+    elif source is not None:
+        stated["image"] = image_name or fields["image"]
+    text = json.dumps(stated, sort_keys=True, ensure_ascii=False)
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        raise refuse("prompt", "holds half a character (a lone surrogate)") from error
+    return fields, hashlib.sha256(encoded).digest()[:16]

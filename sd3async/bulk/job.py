@@ -1,0 +1,328 @@
+"""Bulk jobs: a source of requests in, a folder of images out, safe against every kind of end."""
+
+import asyncio
+import functools
+import math
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from sd3async._clock import SYSTEM_CLOCK, Clock
+from sd3async._threads import in_thread
+from sd3async.bulk.budget import Budget
+from sd3async.bulk.errors import ManifestError
+from sd3async.bulk.folder import JobFolder
+from sd3async.bulk.intake import recover, register
+from sd3async.bulk.items import Defaults
+from sd3async.bulk.journal import Journal, read_records
+from sd3async.bulk.manifest import Shape
+from sd3async.bulk.pilot import Pilot
+from sd3async.bulk.records import DOLLARS_PER_CREDIT, ItemRecord, JobSummary, State
+from sd3async.bulk.runner import Runner
+from sd3async.bulk.sources import LineSource, Source, as_line_source
+from sd3async.bulk.stats import Counters, JobStats, StopReason
+from sd3async.client import SD3Client
+from sd3async.errors import SD3Error
+from sd3async.models.fields import refuse
+from sd3async.models.results import Outcome
+
+_BALANCE_DEADLINE = 10.0  # [s] the balance is nice to know, never worth a wait
+
+OnUnknown = Literal["retry", "hold"]
+
+
+class BulkJob:
+    """A durable job: every image that was paid for is on disk, whatever ends the program.
+
+    The journal in the job's folder knows each item. A new job on the same folder goes on where
+    the last one ended: done items are never sent again, identical requests with a fixed seed are
+    generated once, and what was on its way in a crash is adopted if its image is there, and
+    counted as possibly paid if not.
+
+        async with BulkJob(client, "prompts.jsonl", out="images") as job:
+            async for outcome in job:
+                ...
+
+    Entering takes the whole source in and validates every line before anything is sent. Leaving
+    lands what is with the server, and writes `results.jsonl` and the reports; leaving by a
+    cancellation breaks it off instead.
+
+    Args:
+        client: The client; its limiter paces the job and its retry policy holds for each item.
+        source: The path of a manifest (JSON Lines, CSV or plain text), an open binary stream of
+            one, or an iterable or async iterable of prompts, request values or mappings of
+            fields. None goes on with what the journal holds.
+        out: The job's folder; made when it is missing.
+        defaults: What lines do not say, and how often each is repeated.
+        shape: Shape of the manifest's lines; None goes by its name, then by its first line.
+        concurrency: Most items on their way at once, 1 or more. Default: the client's
+            `max_in_flight`.
+        max_credits: Most to spend over all runs of the job [credits]: what is in flight and what
+            was possibly paid count as spent.
+        deadline: For each item, from its admission [s]; None is for ever.
+        on_unknown: What to do with an item that may have been paid without an image: `retry`
+            sends it again, `hold` keeps it for review.
+        retry_failed: Send items again that failed in an earlier run.
+        skip_invalid: Record bad lines and go on, instead of refusing the manifest.
+        reports: Whether to write the reports as well as `results.jsonl` at the end.
+        clock: Time, for tests.
+
+    Raises:
+        InvalidRequestError: An option is out of bounds.
+
+    Attributes:
+        summary: What came of the job, once it has been left; None before.
+    """
+
+    def __init__(
+        self,
+        client: SD3Client,
+        source: Source | None = None,
+        *,
+        out: str | Path,
+        defaults: Defaults | None = None,
+        shape: Shape | None = None,
+        concurrency: int | None = None,
+        max_credits: float | None = None,
+        deadline: float | None = None,
+        on_unknown: OnUnknown = "retry",
+        retry_failed: bool = False,
+        skip_invalid: bool = False,
+        reports: bool = True,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        width = client.max_in_flight if concurrency is None else concurrency
+        _check_options(width, max_credits, deadline, on_unknown)
+        self._client = client
+        self._source: LineSource | None = None if source is None else as_line_source(source, shape)
+        self._defaults = Defaults() if defaults is None else defaults
+        self._width = width
+        self._max_credits = max_credits
+        self._deadline = deadline
+        self._holds = on_unknown == "hold"
+        self._retry_failed = retry_failed
+        self._skip_invalid = skip_invalid
+        self._reports = reports
+        self._clock = clock
+        self._folder = JobFolder(Path(out).absolute())
+        self._journal = Journal(self._folder.journal)
+        self._counters = Counters()
+        self._budget = Budget(max_credits)
+        self._runner: Runner | None = None
+        self._outcomes: AsyncGenerator[Outcome] | None = None
+        self._started_at = 0.0
+        self._balance_before: float | None = None
+        self._freezes_before = 0
+        self.summary: JobSummary | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(out={str(self.out)!r})"
+
+    @property
+    def out(self) -> Path:
+        """The job's folder."""
+        return self._folder.path
+
+    @property
+    def stats(self) -> JobStats:
+        """The numbers now. May be read from any thread."""
+        return self._counters.snapshot(
+            in_flight=0 if self._runner is None else self._runner.in_flight,
+            credits_reserved=self._budget.reserved,
+            frozen=self._client.freezes - self._freezes_before,
+        )
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the run ended before everything was sent; None when it did not."""
+        return None if self._runner is None else self._runner.stop_reason
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The error behind `stop_reason`, when there is one."""
+        return None if self._runner is None else self._runner.failure
+
+    def records(self) -> Iterator[ItemRecord]:
+        """Read every item from the journal, in the manifest's order, a row at a time. Blocks."""
+        return read_records(self._folder.journal)
+
+    def stop(self) -> None:
+        """Admit nothing more and take back what only waits; what is with the server lands."""
+        if self._runner is not None:
+            self._runner.stop("interrupted")
+
+    def cancel(self) -> None:
+        """Break off everything; what is with the server counts as possibly paid."""
+        if self._runner is not None:
+            self._runner.cancel()
+
+    async def run(self) -> JobStats:
+        """Run to the end, for programs that want the files and not the outcomes.
+
+        Returns:
+            The numbers at the end.
+
+        Raises:
+            StorageError: The disk or the journal failed; what was done stays usable.
+        """
+        async for _ in self:
+            pass
+        return self.stats
+
+    def __aiter__(self) -> AsyncGenerator[Outcome]:
+        if self._runner is None:
+            raise RuntimeError("the job has not been entered: use `async with BulkJob(…) as job`")
+        if self._outcomes is None:
+            self._outcomes = self._runner.outcomes()
+        return self._outcomes
+
+    async def __aenter__(self) -> Self:
+        """Take the source in. Nothing is sent yet.
+
+        Raises:
+            ManifestError: The source has bad lines.
+            JobLockedError: Another process is at work in the folder.
+            StorageError: The folder or the journal cannot be used.
+        """
+        self._started_at = self._clock.time()
+        self._freezes_before = self._client.freezes
+        await in_thread(self._folder.claim)
+        forget = False
+        try:
+            await self._journal.store.open()
+            await self._take_in()
+        except BaseException as error:
+            forget = isinstance(error, ManifestError) and self._counters.total == 0
+            await self._journal.store.aclose()
+            await in_thread(functools.partial(self._folder.release, forget=forget))
+            raise
+        self._balance_before = await self._balance()
+        self._runner = self._make_runner()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if isinstance(exc, asyncio.CancelledError):
+                self.cancel()
+            if self._outcomes is not None:
+                await self._outcomes.aclose()
+            if exc is None or isinstance(exc, Exception):
+                await self._finish(may_fail=exc is not None)
+        finally:
+            await self._journal.store.aclose()
+            await in_thread(self._folder.release)
+
+    async def _take_in(self) -> None:
+        journal = self._journal
+        adopted, _ = await self._recover()
+        self._counters.take(await journal.totals())
+        if self._source is not None:
+            registered = await register(
+                journal,
+                self._source,
+                self._defaults,
+                skip_invalid=self._skip_invalid,
+                save_input=self._folder.save_input,
+            )
+            self._counters.begin(registered)
+        again: list[State] = [] if self._holds else ["unknown"]
+        if self._retry_failed:
+            again.append("failed")
+        if again:
+            await journal.reopen(*again)
+        totals = await journal.totals()
+        self._counters.take(totals)
+        self._counters.resumed = self._counters.done
+        self._counters.adopted = adopted
+        self._budget.spent = totals.credits + totals.unknown_credits
+
+    async def _recover(self) -> tuple[int, int]:
+        return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
+
+    def _make_runner(self) -> Runner:
+        pilot = Pilot(
+            self._client,
+            journal=self._journal,
+            folder=self._folder,
+            budget=self._budget,
+            counters=self._counters,
+            deadline=self._deadline,
+            hold_unknown=self._holds,
+            clock=self._clock,
+        )
+        return Runner(
+            pilot,
+            journal=self._journal,
+            budget=self._budget,
+            counters=self._counters,
+            concurrency=self._width,
+        )
+
+    async def _balance(self) -> float | None:
+        try:
+            return await self._client.balance(deadline=_BALANCE_DEADLINE)
+        except SD3Error:  # gateways often have none
+            return None
+
+    async def _finish(self, *, may_fail: bool) -> None:
+        """Settle what was cut off, count, and write the results."""
+        try:
+            await self._recover()
+            self._counters.take(await self._journal.totals())
+            balance_after = None if self._balance_before is None else await self._balance()
+            self.summary = self._sum_up(balance_after)
+            await in_thread(self._write_results, self.summary)
+        except SD3Error:
+            if not may_fail:  # else an error is on its way already that says more
+                raise
+
+    def _write_results(self, summary: JobSummary) -> None:
+        self._folder.write_results(self.records())
+        if self._reports:
+            from sd3async.bulk.report import write_reports
+
+            write_reports(self.out, self.records, summary)
+
+    def _sum_up(self, balance_after: float | None) -> JobSummary:
+        stats = self.stats
+        ceiling = self._client.ceiling
+        return JobSummary(
+            name=self.out.name,
+            manifest="the journal" if self._source is None else self._source.name,
+            started_at=self._started_at,
+            finished_at=self._clock.time(),
+            total=stats.total,
+            done=stats.done,
+            failed=stats.failed,
+            invalid=stats.invalid,
+            unknown=stats.unknown,
+            held=stats.held,
+            credits_spent=stats.credits_spent,
+            dollars=stats.credits_spent * DOLLARS_PER_CREDIT,
+            ceiling=ceiling if math.isfinite(ceiling) else None,
+            retried=stats.retried,
+            frozen=stats.frozen,
+            possibly_paid=stats.possibly_paid,
+            balance_before=self._balance_before,
+            balance_after=balance_after,
+            base_url=self._client.base_url,
+        )
+
+
+def _check_options(
+    concurrency: int, max_credits: float | None, deadline: float | None, on_unknown: str
+) -> None:
+    if concurrency < 1:
+        raise refuse("concurrency", f"is {concurrency}; 1 or more is needed")
+    if max_credits is not None and not max_credits >= 0:
+        raise refuse("max_credits", f"is {max_credits}; 0 or more credits are needed")
+    if deadline is not None and not deadline > 0:
+        raise refuse("deadline", f"is {deadline}; seconds above 0, or None, are needed")
+    if on_unknown not in ("retry", "hold"):
+        raise refuse("on_unknown", f"is {on_unknown!r}; allowed are retry, hold")

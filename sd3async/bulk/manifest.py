@@ -1,0 +1,228 @@
+"""Manifests: JSON Lines, CSV or plain text, read a line at a time and never loaded whole.
+
+Reading knows the shapes of lines, not what a request is: that is `items`.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, cast, get_args
+
+import attrs
+
+from sd3async.bulk.errors import BadLine, ManifestError
+
+Shape: TypeAlias = Literal["jsonl", "csv", "text"]
+
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+
+_SHAPE_OF_SUFFIX: dict[str, Shape] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+}
+
+# An image of 10 MiB as a data URI has 14 MB; a longer line is a file of another kind.
+_MAX_LINE_BYTES = 16 * 1024 * 1024
+
+_WHOLE_NUMBERS = ("seed", "priority")
+_NUMBERS = ("strength", "cfg_scale")
+
+
+@attrs.frozen
+class Line:
+    """A line as it was read: names and values, nothing checked yet.
+
+    Attributes:
+        number: Its place in the file, from 1.
+        fields: What it says.
+    """
+
+    number: int
+    fields: Mapping[str, Any]
+
+
+Lines: TypeAlias = Iterator[Line | BadLine]
+
+
+def shape_of(path: Path) -> Shape | None:
+    """Return what a file's name says about its shape, or None when it says nothing.
+
+    Args:
+        path: The file.
+    """
+    return _SHAPE_OF_SUFFIX.get(path.suffix.lower())
+
+
+def read_lines(stream: BinaryIO, shape: Shape | None, *, delimiter: str = ",") -> Lines:
+    """Read a manifest.
+
+    Args:
+        stream: Its bytes: UTF-8, with or without a byte order mark.
+        shape: `jsonl`, `csv` or `text`; None looks at the first line: an opening brace means
+            JSON Lines, anything else plain text.
+        delimiter: Between the cells of a CSV.
+
+    Yields:
+        A `Line`, or a `BadLine` for what cannot be read; blank lines are passed over.
+    """
+    raw = _raw_lines(stream)
+    if shape is None:
+        raw, shape = _sniffed(raw)
+    if shape == "csv":
+        yield from _read_csv(raw, delimiter)
+    else:
+        parse = _parse_json if shape == "jsonl" else _parse_text
+        yield from (parse(number, text) for number, text in _decoded(raw))
+
+
+def _raw_lines(stream: BinaryIO) -> Iterator[bytes]:
+    first = True
+    while line := stream.readline(_MAX_LINE_BYTES + 1):
+        yield line.removeprefix(b"\xef\xbb\xbf") if first else line
+        first = False
+        if len(line) > _MAX_LINE_BYTES:  # refused by whoever decodes it; what follows is noise
+            return
+
+
+def _sniffed(raw: Iterator[bytes]) -> tuple[Iterator[bytes], Shape]:
+    seen: list[bytes] = []
+    shape: Shape = "text"
+    for line in raw:
+        seen.append(line)
+        if line.strip():
+            shape = "jsonl" if line.lstrip().startswith(b"{") else "text"
+            break
+    return _chain(seen, raw), shape
+
+
+def _chain(seen: Iterable[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield from seen
+    yield from rest
+
+
+def _decode(raw: bytes) -> str:
+    """Decode a line.
+
+    Raises:
+        ValueError: It is too long, or not UTF-8.
+    """
+    if len(raw) > _MAX_LINE_BYTES:
+        raise ValueError(f"is longer than {_MAX_LINE_BYTES // 2**20} MiB; the rest is not read")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at byte {error.start + 1}") from error
+
+
+def _decoded(raw: Iterator[bytes]) -> Iterator[tuple[int, str | BadLine]]:
+    for number, line in enumerate(raw, start=1):
+        try:
+            text: str | BadLine = _decode(line).strip("\r\n")
+        except ValueError as error:
+            text = BadLine(number, str(error))
+        if not isinstance(text, str) or text.strip():
+            yield number, text
+
+
+def _parse_text(number: int, text: str | BadLine) -> Line | BadLine:
+    return Line(number, {"prompt": text.strip()}) if isinstance(text, str) else text
+
+
+def _parse_json(number: int, text: str | BadLine) -> Line | BadLine:
+    if not isinstance(text, str):
+        return text
+    try:
+        value: object = json.loads(text, object_pairs_hook=_without_doubles)
+    except ValueError as error:
+        return BadLine(number, f"is no JSON: {error}")
+    except RecursionError:
+        return BadLine(number, "is no JSON that a request could be: it is nested too deep")
+    if not isinstance(value, dict):
+        return BadLine(number, f"is a JSON {type(value).__name__}; an object is needed")
+    return Line(number, cast("dict[str, Any]", value))
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict, unless that would silently lose a value."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{double!r} is given twice")
+    return made
+
+
+def _read_csv(raw: Iterator[bytes], delimiter: str) -> Lines:
+    reader = csv.reader((_decode(line) for line in raw), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, ValueError) as error:
+            # Where a quote was left open nobody can say which later line is which.
+            yield BadLine(reader.line_num + 1, f"{error}; nothing after it was read")
+            return
+        if not any(cell.strip() for cell in cells):
+            continue
+        if header:
+            yield _parse_cells(reader.line_num, header, cells)
+            continue
+        header = [cell.strip() for cell in cells]
+        if problem := _header_problem(header):
+            yield BadLine(reader.line_num, problem)
+            return
+
+
+def _header_problem(header: list[str]) -> str:
+    if "" in header:
+        return f"the header's column {header.index('') + 1} has no name"
+    if len(set(header)) < len(header):
+        double = next(name for name in header if header.count(name) > 1)
+        return f"the header names {double!r} twice"
+    return "" if "prompt" in header else "the header, the first line, names no column 'prompt'"
+
+
+def _parse_cells(number: int, header: list[str], cells: list[str]) -> Line | BadLine:
+    if len(cells) > len(header):
+        return BadLine(number, f"has {len(cells)} cells; the header names {len(header)}")
+    fields: dict[str, Any] = {}
+    for name, cell in zip(header, cells, strict=False):
+        if not cell.strip():
+            continue  # an empty cell is a field that is not given
+        try:
+            fields[name] = _typed(name, cell)
+        except ValueError:
+            return BadLine(number, f"{name}: is {cell[:40]!r}; a number is needed")
+    return Line(number, fields)
+
+
+def _typed(name: str, cell: str) -> object:
+    convert: Callable[[str], object] = str
+    if name in _WHOLE_NUMBERS:
+        convert = int
+    elif name in _NUMBERS:
+        convert = float
+    elif name == "tags":
+        return [tag.strip() for tag in cell.split(";") if tag.strip()]
+    return convert(cell)
+
+
+def open_manifest(path: Path) -> BinaryIO:
+    """Open a manifest for reading.
+
+    Raises:
+        ManifestError: It cannot be read.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        bad = BadLine(0, f"cannot be read: {reason}")
+        raise ManifestError(str(path), [bad], 1) from error

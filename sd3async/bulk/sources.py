@@ -1,0 +1,160 @@
+"""Where the items of a job come from: a file, standard input, or any iterable of a program."""
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, Self, TypeAlias, cast
+
+import attrs
+
+from sd3async._threads import in_thread
+from sd3async.bulk.errors import BadLine, ManifestError
+from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
+from sd3async.errors import InvalidRequestError
+from sd3async.models.fields import refuse
+from sd3async.models.requests import GenerationRequest
+
+Entry: TypeAlias = str | GenerationRequest | Mapping[str, object]
+Source: TypeAlias = str | Path | BinaryIO | Iterable[Entry] | AsyncIterable[Entry]
+Chunk: TypeAlias = list[Line | BadLine]
+
+_LINES_PER_CHUNK = 500
+
+
+@attrs.define
+class StreamSource:
+    """A manifest in a file, or a stream of one.
+
+    Attributes:
+        name: Of the source, for messages.
+        folder: What image paths in it are relative to.
+        path: The file, or None for a stream.
+        stream: The stream, or None for a file.
+        shape: Shape of its lines, or None to find out.
+    """
+
+    name: str
+    folder: Path
+    path: Path | None
+    stream: BinaryIO | None
+    shape: Shape | None
+    _lines: Iterator[Line | BadLine] = attrs.field(factory=lambda: iter(()), init=False)
+    _open: ExitStack = attrs.field(factory=ExitStack, init=False)
+
+    def digest(self) -> str | None:
+        """Return a hash of the file, or None for a stream, which is read only once. Blocks."""
+        if self.path is None:
+            return None
+        with open_manifest(self.path) as stream:
+            return hashlib.file_digest(cast("Any", stream), "sha256").hexdigest()
+
+    async def read(self) -> Chunk:
+        """Return the next lines; none at the end."""
+        return await in_thread(self._read)
+
+    def _read(self) -> Chunk:
+        try:
+            return list(itertools.islice(self._lines, _LINES_PER_CHUNK))
+        except OSError as error:  # such as a folder, or a disk that fails half-way
+            bad = BadLine(0, f"cannot be read: {(error.strerror or str(error)).lower()}")
+            raise ManifestError(self.name, [bad], 1) from error
+
+    async def __aenter__(self) -> Self:
+        stream = self.stream
+        if self.path is not None:
+            stream = self._open.enter_context(open_manifest(self.path))
+        if stream is not None:
+            delimiter = "\t" if self.path and self.path.suffix.lower() == ".tsv" else ","
+            self._lines = read_lines(stream, self.shape, delimiter=delimiter)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._open.close()
+
+
+@attrs.define
+class EntrySource:
+    """Prompts, requests or mappings from a program.
+
+    Attributes:
+        name: Of the source, for messages.
+        folder: What image paths in it are relative to.
+        entries: They.
+    """
+
+    name: str
+    folder: Path
+    entries: AsyncIterator[Entry]
+    _count: int = attrs.field(default=0, init=False)
+
+    def digest(self) -> str | None:
+        """Return None: an iterable is read only once."""
+        return None
+
+    async def read(self) -> Chunk:
+        """Return the next lines; none at the end."""
+        chunk: Chunk = []
+        async for entry in self.entries:
+            self._count += 1
+            chunk.append(_line_of(self._count, entry))
+            if len(chunk) == _LINES_PER_CHUNK:
+                break
+        return chunk
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        close = getattr(self.entries, "aclose", None)
+        if close is not None:
+            await close()
+
+
+LineSource: TypeAlias = StreamSource | EntrySource
+
+
+def as_line_source(source: Source, shape: Shape | None = None) -> LineSource:
+    """Make a source that can be read out of what a program gives.
+
+    Args:
+        source: The path of a manifest; an open binary stream of one, such as standard input; or
+            an iterable or async iterable of prompts, request values and mappings of fields.
+        shape: Shape of a manifest's lines; None goes by the file's name, then by its first line.
+
+    Raises:
+        InvalidRequestError: It is none of these.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        shape = shape or shape_of(path)
+        return StreamSource(str(path), path.absolute().parent, path, None, shape)
+    if callable(getattr(source, "readline", None)):
+        name = str(getattr(source, "name", "stream"))
+        return StreamSource(name, Path.cwd(), None, cast("BinaryIO", source), shape)
+    if isinstance(source, GenerationRequest | Mapping):
+        raise refuse("source", "is a single request; pass an iterable of them, such as a list")
+    if isinstance(source, AsyncIterable):
+        return EntrySource("source", Path.cwd(), aiter(source))
+    if not isinstance(cast("object", source), Iterable):
+        raise refuse("source", f"is {type(source).__name__}; a path or an iterable is needed")
+    return EntrySource("source", Path.cwd(), _each(cast("Iterable[Entry]", source)))
+
+
+async def _each(entries: Iterable[Entry]) -> AsyncIterator[Entry]:
+    for entry in entries:
+        yield entry
+
+
+def _line_of(number: int, entry: object) -> Line | BadLine:
+    if isinstance(entry, str):
+        return Line(number, {"prompt": entry})
+    if isinstance(entry, Mapping):
+        return Line(number, dict(cast("Mapping[str, object]", entry)))
+    if isinstance(entry, GenerationRequest):
+        try:
+            return Line(number, entry.to_dict())
+        except InvalidRequestError as error:
+            return BadLine(number, str(error))
+    return BadLine(number, f"is {type(entry).__name__}; a prompt, a request or a mapping is needed")
