@@ -1,0 +1,243 @@
+"""What `bench run` is to do, from its options; and whether it may, where it costs money."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import click
+
+from sd3async import config
+from sd3async.bench.runner import most_requests
+from sd3async.bench.scenario import Scenario
+from sd3async.bench.units import parse_mix, parse_rate_limit
+from sd3async.bench.workload import PROMPTS, Workload
+from sd3async.cli.bench_emulator import EmulatorOptions
+from sd3async.cli.exits import say
+from sd3async.endpoints import OFFICIAL, find_service
+from sd3async.limiter import RateLimit
+from sd3async.retry import RetryPolicy
+
+DEFAULT_SWEEP = (1, 4, 16, 64)
+DEFAULT_DURATION = 15.0  # [s]
+_WARMUP_SHARE = 0.2  # of the duration
+_DOLLARS_PER_CREDIT = 0.01  # Source: "1,000 credits for 10 dollars"
+_DEFAULT_SLOTS = config.DEFAULT_MAX_IN_FLIGHT
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """A session to be.
+
+    Attributes:
+        scenarios: What to run; with a search, the one whose concurrency it varies.
+        most_callers: How far a search for the knee may go, or None for no search.
+        repeats: How many times each.
+        workload: What to ask for.
+        limit: The client's, for each key.
+        retry: The client's.
+        max_in_flight: The client's connection slots.
+        cooldown: Pause between two runs [s].
+        seed: Of everything random.
+        slo: Longest response time that counts as good [s], or None.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    most_callers: int | None
+    repeats: int
+    workload: Workload
+    limit: RateLimit
+    retry: RetryPolicy
+    max_in_flight: int
+    cooldown: float
+    seed: int
+    slo: float | None
+
+    def most_credits(self, keys: int) -> float:
+        """Return what the session costs at most, by documented prices; infinite if unbounded.
+
+        Args:
+            keys: How many keys the client has.
+        """
+        requests = sum(most_requests(item, self.limit, keys=keys) for item in self.scenarios)
+        rounds = self.repeats
+        if self.most_callers is not None:
+            rounds = 2 * math.ceil(math.log2(self.most_callers) + 1)  # up, then halving back
+        return requests * rounds * self.workload.mean_price
+
+
+def plan_of(options: Mapping[str, Any]) -> Plan:
+    """Return the plan that the options describe.
+
+    Args:
+        options: The parameters of `bench run`, by name.
+
+    Raises:
+        click.UsageError: They contradict each other, or a value is out of bounds.
+    """
+    try:
+        limit = _limit_of(options)
+        scenarios = _scenarios_of(options)
+        callers = max([item.concurrency or 1 for item in scenarios] + [_searched_callers(options)])
+        cooldown = options["cooldown"]
+        if cooldown is None:
+            # A limiter remembers two periods: after that a run finds it as fresh as the first did.
+            remembered = 2 * (limit.period + limit.delay_bound)
+            cooldown = 0.0 if limit.is_unlimited else remembered
+        return Plan(
+            scenarios=scenarios,
+            most_callers=options["most"] if options["find_knee"] else None,
+            repeats=options["repeat"],
+            workload=_workload_of(options),
+            limit=limit,
+            retry=RetryPolicy(attempts=options["attempts"]),
+            max_in_flight=options["max_in_flight"] or max(_DEFAULT_SLOTS, callers),
+            cooldown=cooldown,
+            seed=options["seed"],
+            slo=options["slo"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def emulator_of(options: Mapping[str, Any], plan: Plan) -> EmulatorOptions:
+    """Return the emulator that the options describe.
+
+    Args:
+        options: The parameters of `bench run`, by name.
+        plan: The session; the server counts as the client's limit says.
+
+    Raises:
+        click.UsageError: A value means nothing.
+    """
+    counts = options["emulator_limit"] or ("none" if options["no_limit"] else "log")
+    max_requests, period = parse_rate_limit(options["limit"])
+    emulator = EmulatorOptions(
+        latency=options["emulator_latency"],
+        faults=options["emulator_faults"],
+        image_bytes=options["emulator_image_size"],
+        limit=None if counts == "none" else counts,
+        max_requests=max_requests,
+        period=period,
+        seed=plan.seed,
+    )
+    try:
+        emulator.check()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return emulator
+
+
+def check_spending(plan: Plan, options: Mapping[str, Any], *, base_url: str, keys: int) -> None:
+    """Say what the session costs, and see that this is wanted. Loopback costs nothing.
+
+    Args:
+        plan: The session.
+        options: The parameters of `bench run`, by name.
+        base_url: Who is called.
+        keys: How many keys the client has.
+
+    Raises:
+        click.UsageError: It was not asked for in so many words, or it must not be at all.
+    """
+    if plan.limit.is_unlimited and config.is_official(base_url):
+        raise click.UsageError(
+            "--no-limit would have the official service lock the key out; it is for gateways and "
+            "the emulator"
+        )
+    host = urlsplit(base_url).hostname or ""
+    if config.is_loopback(host):
+        return
+    most = plan.most_credits(keys)
+    price = plan.workload.mean_price
+    bound = (
+        "nothing but the cap bounds how many"
+        if math.isinf(most)
+        else f"{_credits(most)} at most without retries"
+    )
+    say(f"{host} charges about {price:g} credits for each image; {bound}")
+    cap = options["max_credits"]
+    if not options["yes"] or cap is None:
+        raise click.UsageError(
+            "this spends credits: give --yes and --max-credits N, or measure with --emulator"
+        )
+    say(f"the cap is {_credits(cap)}")
+
+
+def resolve_base_url(base_url: str | None) -> str:
+    """Return where the client will call.
+
+    Args:
+        base_url: The value of `--base-url`.
+    """
+    wanted = base_url or os.environ.get("STABILITY_BASE_URL") or OFFICIAL.base_url
+    return find_service(wanted).base_url
+
+
+def _credits(count: float) -> str:
+    return f"{count:,.0f} credits (${count * _DOLLARS_PER_CREDIT:,.2f})"
+
+
+def _limit_of(options: Mapping[str, Any]) -> RateLimit:
+    if options["no_limit"]:
+        return RateLimit.unlimited()
+    max_requests, period = parse_rate_limit(options["limit"])
+    return RateLimit(max_requests=max_requests, period=period, shape=options["shape"])
+
+
+def _searched_callers(options: Mapping[str, Any]) -> int:
+    return int(options["most"]) if options["find_knee"] else 1
+
+
+def _scenarios_of(options: Mapping[str, Any]) -> tuple[Scenario, ...]:
+    duration, requests = options["duration"], options["requests"]
+    if duration is None and requests is None:
+        duration = DEFAULT_DURATION
+    warmup = options["warmup"]
+    if warmup is None:
+        warmup = 0.0 if duration is None else _WARMUP_SHARE * duration
+    bounds: dict[str, Any] = {
+        "duration": duration,
+        "requests": requests,
+        "warmup": warmup,
+        "ramp": options["ramp"],
+        "drain": options["drain"],
+    }
+    concurrency, rates = options["concurrency"] or (), options["rate"] or ()
+    if options["find_knee"]:
+        if concurrency or rates:
+            raise ValueError(
+                "--find-knee picks the concurrency itself; leave out --concurrency and --rate"
+            )
+        return (Scenario(concurrency=1, **bounds),)
+    if not concurrency and not rates:
+        concurrency = DEFAULT_SWEEP
+    arrival, burstiness = options["arrival"], options["burstiness"]
+    closed = [Scenario(concurrency=callers, **bounds) for callers in concurrency]
+    opened = [
+        Scenario(rate=rate, arrival=arrival, burstiness=burstiness, **bounds) for rate in rates
+    ]
+    return (*closed, *opened)
+
+
+def _workload_of(options: Mapping[str, Any]) -> Workload:
+    path: Path | None = options["prompts"]
+    prompts = PROMPTS if path is None else _read_prompts(path)
+    return Workload(
+        mix=parse_mix(options["mix"]),
+        prompts=prompts,
+        model=options["model"],
+        output_format=options["output_format"],
+        upload_bytes=options["upload_size"],
+    )
+
+
+def _read_prompts(path: Path) -> tuple[str, ...]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    prompts = tuple(line.strip() for line in lines if line.strip())
+    if not prompts:
+        raise ValueError(f"--prompts: {path} holds no prompt")
+    return prompts
