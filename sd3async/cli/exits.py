@@ -26,6 +26,7 @@ _EXTRA_OF_MODULE = {
     "rich": "cli",
     "PIL": "emulator",
     "jsonschema": "emulator",
+    "matplotlib": "bench",
     "webdataset": "webdataset",
     "pyarrow": "parquet",
 }
