@@ -187,9 +187,16 @@ def faults_from_words(words: tuple[str, ...]) -> "FaultPlan":
     for word in words:
         name, separator, probability = word.partition("=")
         if separator:
-            odds[Fault.parse(name)] = float(probability)
+            odds[Fault.parse(name)] = _probability(word, probability)
         else:
             script.append(None if name == "ok" else Fault.parse(name))
     plan.script(script)
     plan.by_chance(odds)
     return plan
+
+
+def _probability(word: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"fault: {word!r} needs a probability after =, from 0 to 1") from None

@@ -49,8 +49,7 @@ class Program(click.Group):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run the command line and exit; nothing but a bug leaves a traceback."""
-        options |= {"standalone_mode": False}
-        options.setdefault("prog_name", "sd3async")
+        options |= {"standalone_mode": False, "prog_name": self.name}
 
         def command() -> object:
             try:
@@ -66,6 +65,7 @@ class _PipeClosedError(Exception):
 
 
 @click.command(
+    name="sd3async",
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="The key is read from STABILITY_API_KEY. Exit codes: 0 all done, 1 some requests "
