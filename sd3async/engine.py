@@ -77,9 +77,17 @@ class Connection:
         self._slots = asyncio.Semaphore(max_in_flight)
 
     def slots(self) -> asyncio.Semaphore:
-        """Return the connection slots of the running loop."""
+        """Return the connection slots of the running loop.
+
+        Raises:
+            RuntimeError: Another event loop that is still running uses the same client.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._loop is not None and self._loop.is_running():
+                raise RuntimeError(
+                    "this client is in use in another event loop; make one client for each"
+                )
             self._loop = loop
             self._slots = asyncio.Semaphore(self.max_in_flight)
         return self._slots
@@ -234,9 +242,9 @@ class _Generation:
                 headers=self._engine.headers(attempt.key, self._accept),
                 timeouts=self._engine.timeouts,
                 on_written=attempt.written,
+                on_sent=lambda: self._call.sent(attempt, self._body.length),
             )
             with answer:
-                self._call.sent(attempt, self._body.length)
                 self._call.answered(attempt, answer.status, answer.headers.get("x-request-id"))
                 if not 200 <= answer.status < 300:
                     await self._refuse(attempt, answer)

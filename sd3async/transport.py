@@ -60,11 +60,14 @@ class Timeouts:
 class _StreamedBody(Payload):
     """A multipart body as aiohttp wants it, which tells when each piece was written."""
 
-    def __init__(self, body: MultipartBody, on_written: Callable[[], None]) -> None:
+    def __init__(
+        self, body: MultipartBody, on_written: Callable[[], None], on_sent: Callable[[], None]
+    ) -> None:
         super().__init__(body, content_type=body.content_type)
         self._size = body.length
         self._body = body
         self._on_written = on_written
+        self._on_sent = on_sent
         self.is_begun = False
         self.source_error: InvalidRequestError | None = None
 
@@ -77,6 +80,7 @@ class _StreamedBody(Payload):
                 self._on_written()
                 await writer.write(piece)
                 self._on_written()
+            self._on_sent()
         except InvalidRequestError as error:
             self.source_error = error
             raise
@@ -179,23 +183,12 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def session(self) -> aiohttp.ClientSession:
-        """Return a session of the running loop, opening one if there is none.
-
-        Raises:
-            RuntimeError: Another event loop, still open, uses the same client.
-        """
+        """Return a session of the running loop, opening one if there is none."""
         if self._given is not None:
             return self._given
         loop = asyncio.get_running_loop()
         if self._own is not None and not self._own.closed and self._loop is loop:
             return self._own
-        if (
-            self._own is not None
-            and not self._own.closed
-            and self._loop
-            and self._loop.is_running()
-        ):
-            raise RuntimeError("this client is in use in another event loop; make one client each")
         connector = aiohttp.TCPConnector(limit=self._max_connections)
         self._own = aiohttp.ClientSession(
             connector=connector,
@@ -223,6 +216,7 @@ class Transport:
         headers: Mapping[str, str],
         timeouts: Timeouts,
         on_written: Callable[[], None],
+        on_sent: Callable[[], None],
     ) -> Answer:
         """Send a body and wait for the answer's head.
 
@@ -232,6 +226,7 @@ class Transport:
             headers: Request headers, without those of the body.
             timeouts: For this attempt.
             on_written: Called around each write of a piece.
+            on_sent: Called once, when the last piece was written.
 
         Raises:
             InvalidRequestError: The body's source failed.
@@ -240,7 +235,7 @@ class Transport:
             ResponseReadError: The connection broke after something was sent.
         """
         session = await self.session()
-        payload = _StreamedBody(body, on_written)
+        payload = _StreamedBody(body, on_written, on_sent)
         try:
             response = await session.post(
                 url,

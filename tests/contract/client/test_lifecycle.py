@@ -1,0 +1,313 @@
+"""Connections, loops, pools, variants: who opens what, and who closes it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sd3async import (
+    AuthenticationError,
+    PaymentRequiredError,
+    RetryPolicy,
+    SD3Client,
+    SD3Error,
+    Timeouts,
+)
+from sd3async._clock import LoopClock
+from sd3async.emulator import Emulator, Fault, VirtualTimeLoop
+from sd3async.telemetry import (
+    Answered,
+    AttemptSent,
+    Done,
+    Event,
+    Frozen,
+    PermitGranted,
+    Queued,
+    Retried,
+    Tally,
+)
+
+KEY = "sk-test0123456789abcdef"
+
+
+async def test_nothing_is_opened_before_the_first_request(start: Any) -> None:
+    """A client made at import time must not need a loop."""
+    emulator, _ = await start()
+    client = SD3Client(KEY, base_url=emulator.url)
+
+    assert repr(client).startswith("SD3Client(base_url='http://127.0.0.1:")
+    await client.core("a")
+    await client.aclose()
+    await client.core("b")  # opens again
+    await client.aclose()
+    assert len(emulator.requests) == 2
+
+
+def run_in_new_loop(main: Coroutine[Any, Any, Any]) -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(main)
+
+
+def test_one_client_serves_several_loops_in_a_row(sd3_emulator_factory: Callable[..., Any]) -> None:
+    """Scripts and notebooks call `asyncio.run` more than once; nothing may stay open behind."""
+    emulator = sd3_emulator_factory(image_bytes=2_000)
+    client = SD3Client(KEY, base_url=emulator.url)
+
+    async def two_calls() -> None:
+        await asyncio.gather(client.core("a"), client.sd3("b"))
+
+    for _ in range(3):
+        run_in_new_loop(two_calls())
+    assert emulator.paid == 6
+
+
+def test_a_client_in_use_refuses_a_second_loop(sd3_emulator_factory: Callable[..., Any]) -> None:
+    """Sharing connections between running loops corrupts them silently."""
+    emulator = sd3_emulator_factory(image_bytes=2_000)
+    client = SD3Client(KEY, base_url=emulator.url)
+
+    async def main() -> None:
+        await client.core("a")
+        with pytest.raises(RuntimeError, match="make one client for each"):
+            await asyncio.to_thread(run_in_new_loop, client.core("b"))
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
+async def test_a_session_that_was_passed_in_stays_open(start: Any) -> None:
+    """Whoever opens a session closes it."""
+    emulator, _ = await start()
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        async with SD3Client(KEY, base_url=emulator.url, session=session) as client:
+            await client.core("a")
+        assert not session.closed
+        assert client.max_in_flight == 100
+
+
+async def test_a_given_sessions_own_strictness_does_not_hide_errors(start: Any) -> None:
+    """A session with raise_for_status would turn every error into aiohttp's."""
+    emulator, _ = await start(faults=[Fault.status(402)])
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        client = SD3Client(KEY, base_url=emulator.url, session=session)
+        with pytest.raises(PaymentRequiredError):
+            await client.core("a")
+
+
+async def test_variants_share_connections_and_limiter(start: Any) -> None:
+    """A stricter timeout for one call must not buy a second allowance."""
+    emulator, client = await start(client={"client_id": "shop"})
+    variant = client.with_options(
+        retry=RetryPolicy(attempts=1), timeouts=Timeouts(read=5), client_user_id="anna"
+    )
+    await client.core("a")
+    await variant.core("b")
+
+    assert client.limiter_state().in_window == variant.limiter_state().in_window == 2
+    first, second = [request.headers for request in emulator.requests]
+    assert (first["stability-client-id"], second["stability-client-id"]) == ("shop", "shop")
+    assert "stability-client-user-id" not in first
+    assert second["stability-client-user-id"] == "anna"
+
+
+async def test_a_variant_may_have_observers_of_its_own(start: Any) -> None:
+    """One part of a program may watch its own calls."""
+    heard: list[Event] = []
+    _, client = await start()
+    await client.core("a")
+    await client.with_options(observers=[heard.append]).core("b")
+
+    assert {event.call for event in heard} == {2}
+
+
+async def test_observers_are_told_the_story_of_a_call(start: Any) -> None:
+    """Queued, granted, sent, answered, retried, frozen, done: in this order, with facts."""
+    heard: list[Event] = []
+    _, client = await start(
+        faults=[Fault.status(500), Fault.rate_limited()],
+        client={"observers": [heard.append]},
+    )
+    image = await client.core("a secret prompt")
+
+    assert [type(event) for event in heard] == [
+        Queued,
+        PermitGranted, AttemptSent, Answered, Retried,
+        PermitGranted, AttemptSent, Answered, Frozen, Retried,
+        PermitGranted, AttemptSent, Answered, Done,
+    ]  # fmt: skip
+    statuses = [event.status for event in heard if isinstance(event, Answered)]
+    assert statuses == [500, 429, 200]
+    done = heard[-1]
+    assert isinstance(done, Done)
+    assert (done.attempts, done.credits, done.endpoint) == (3, 3.0, "core")
+    assert done.seconds == pytest.approx(image.timings.total)
+    assert [event.at for event in heard] == sorted(event.at for event in heard)
+    assert "secret" not in repr(heard)
+
+
+async def test_trace_configs_are_passed_through(start: Any) -> None:
+    """aiohttp's own tracing sees what the observers do not, such as name look-ups."""
+    seen: list[str] = []
+    trace = aiohttp.TraceConfig()
+
+    async def note(_: Any, __: Any, params: aiohttp.TraceRequestStartParams) -> None:
+        seen.append(params.url.path)
+
+    trace.on_request_start.append(note)
+    _, client = await start(client={"trace_configs": [trace]})
+    await client.core("a")
+
+    assert seen == ["/v2beta/stable-image/generate/core"]
+
+
+async def test_timings_add_up(start: Any) -> None:
+    """Whoever tunes concurrency must see where the time goes."""
+    _, client = await start(latency=4.0, faults=[Fault.rate_limited(retry_after=20)])
+    image = await client.core("a")
+
+    times = image.timings
+    assert times.limiter_wait == pytest.approx(60.5, abs=0.3)
+    assert times.headers == pytest.approx(4.0, abs=0.2)
+    parts = times.slot_wait + times.limiter_wait + times.connect + times.headers + times.body
+    assert parts <= times.total + 1e-6
+
+
+async def test_a_key_without_credits_leaves_the_pool_and_the_call_goes_on(start: Any) -> None:
+    """A refusal is free, so another key can take over."""
+    emulator, client = await start(
+        keys=["sk-good"], client={"api_key": ["sk-bad", "sk-good"], "max_in_flight": 10}
+    )
+    images = await asyncio.gather(*(client.core(f"p{number}") for number in range(10)))
+
+    assert len(images) == 10
+    assert client.limiter_state(0).retired
+    refused = [request for request in emulator.requests if request.status == 401]
+    assert 1 <= len(refused) <= 5
+
+
+async def test_the_last_key_is_never_given_up(start: Any) -> None:
+    """The account may be topped up while the service runs."""
+    _, client = await start(faults=[Fault.status(402), Fault.status(401), None])
+    with pytest.raises(PaymentRequiredError):
+        await client.core("a")
+    with pytest.raises(AuthenticationError):
+        await client.core("a")
+
+    assert (await client.core("a")).attempts == 1
+
+
+async def test_a_pool_has_a_limit_for_each_key(start: Any) -> None:
+    """Three keys may send three times as much."""
+    emulator, client = await start(limit="log", client={"api_key": ["sk-a", "sk-b", "sk-c"]})
+    await asyncio.gather(*(client.core("a") for _ in range(450)))
+
+    assert emulator.refused == 0
+    assert asyncio.get_running_loop().time() < 5
+    assert client.ceiling == 45.0
+
+
+async def test_a_frozen_key_of_a_pool_holds_nobody_up(start: Any) -> None:
+    """Only the key that was refused is shut out."""
+    _, client = await start(faults=[Fault.rate_limited()], client={"api_key": ["sk-a", "sk-b"]})
+    await client.core("a")
+
+    assert asyncio.get_running_loop().time() < 5
+    assert client.frozen_for == 0.0
+    assert (client.limiter_state(0).frozen_until is None) != (
+        client.limiter_state(1).frozen_until is None
+    )
+
+
+async def test_one_429_stops_every_task_of_the_key(start: Any) -> None:
+    """Each further request during the lock-out may extend it."""
+    emulator, client = await start(
+        limit="log", lockout_extends=True, faults={Fault.rate_limited(): 0.02}, seed=3,
+        client={"max_in_flight": 50},
+    )  # fmt: skip
+    await asyncio.gather(*(client.core(f"p{number}") for number in range(200)))
+
+    assert emulator.paid == 200
+    assert 0 < emulator.refused < 60
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+async def test_the_key_is_never_logged(
+    start: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, level: int
+) -> None:
+    """Logs are shared more freely than keys."""
+    monkeypatch.setenv("SD3ASYNC_LOG", logging.getLevelName(level))
+    caplog.set_level(logging.DEBUG)
+    _, client = await start(
+        faults=[Fault.status(500), Fault.rate_limited()], keys=[KEY], client={"api_key": KEY}
+    )
+    await client.core("a secret prompt")
+    _, stranger = await start(keys=["sk-other"], retry=RetryPolicy(attempts=2))
+    with pytest.raises(SD3Error) as caught:
+        await stranger.core("a secret prompt")
+
+    text = caplog.text + str(caught.value) + repr(caught.value) + repr(client) + repr(stranger)
+    assert "retried" in caplog.text
+    for secret in (KEY, KEY[:9], KEY[-6:], "secret prompt"):
+        assert secret not in text
+    logging.getLogger("sd3async").setLevel(logging.NOTSET)
+
+
+async def test_a_tally_agrees_with_the_server(start: Any) -> None:
+    """Money and counts in the final table are those the server booked."""
+    tally = Tally()
+    emulator, client = await start(
+        faults={Fault.status(500): 0.1, Fault.reset(): 0.1}, seed=5,
+        client={"observers": [tally]},
+    )  # fmt: skip
+    await asyncio.gather(*(client.core("a") for _ in range(60)))
+
+    assert tally.done == 60
+    assert tally.attempts == len(emulator.requests)
+    assert tally.credits == 180.0
+    assert tally.credits + 3 * tally.unknown_charges == emulator.credits_used
+
+
+async def test_the_connection_slot_is_held_before_the_permit(start: Any) -> None:
+    """A permit that waits for a connection arrives in the wrong window."""
+    heard: list[PermitGranted] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event, PermitGranted):
+            heard.append(event)
+
+    _, client = await start(latency=3.0, client={"max_in_flight": 2, "observers": [note]})
+    await asyncio.gather(*(client.core("a") for _ in range(6)))
+
+    grants = [round(event.at) for event in heard]
+    assert grants == [0, 0, 3, 3, 6, 6]
+
+
+async def test_a_bad_connection_pool_leaves_no_file_open(start: Any, tmp_path: Path) -> None:
+    """Every attempt opens its source; every attempt must close it."""
+    from support.pictures import picture
+
+    path = tmp_path / "a.png"
+    path.write_bytes(picture())
+    _, client = await start(faults={Fault.reset(): 0.5}, seed=1, retry=RetryPolicy(attempts=9))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    await asyncio.gather(*(client.sd3("a", image=path, strength=0.5) for _ in range(20)))
+    await client.aclose()
+    await asyncio.sleep(1)
+
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+async def test_an_emulator_that_is_gone_is_a_clean_error() -> None:
+    """A stopped server must not look like a bug in the client."""
+    async with Emulator(image_bytes=2_000) as emulator:
+        client = SD3Client(
+            KEY, base_url=emulator.url, clock=LoopClock(), retry=RetryPolicy(attempts=1)
+        )
+        await client.core("a")
+    with pytest.raises(SD3Error):
+        await client.core("b")
+    await client.aclose()
