@@ -1,7 +1,7 @@
 """What stops a bulk job, each in one sentence.
 
 BulkError                    (an SD3Error)
-├── ManifestError            (also ValueError)  bad lines; nothing was sent; .bad_lines .count
+├── ManifestError            (also an InvalidRequestError)  bad lines; nothing was sent
 ├── JobLockedError                              another process works in the folder
 └── StorageError             (also OSError)     folder or disk: what was done stays usable
     └── JournalError                            the journal itself is damaged or foreign
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from sd3async.errors import SD3Error
+from sd3async.errors import InvalidRequestError, SD3Error
 
 __all__ = [
     "BadLine",
@@ -46,7 +46,7 @@ class BulkError(SD3Error):
     """A bulk job could not start, or had to stop."""
 
 
-class ManifestError(BulkError, ValueError):
+class ManifestError(BulkError, InvalidRequestError):
     """The manifest has bad lines; nothing was sent.
 
     Attributes:
@@ -60,7 +60,7 @@ class ManifestError(BulkError, ValueError):
         words += [f"  {bad}" for bad in bad_lines]
         if count > len(bad_lines):
             words.append(f"  … and {count - len(bad_lines):,} more")
-        super().__init__("\n".join(words))
+        super().__init__("\n".join(words), field="source")
         self.bad_lines = tuple(bad_lines)
         self.count = count
 

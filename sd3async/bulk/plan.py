@@ -1,0 +1,159 @@
+"""What a job would do and cost, without sending anything or touching its folder."""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from sd3async._threads import in_thread
+from sd3async.bulk.intake import register
+from sd3async.bulk.items import Defaults
+from sd3async.bulk.journal import JOURNAL_NAME, Journal, copy_journal
+from sd3async.bulk.manifest import Shape
+from sd3async.bulk.records import DOLLARS_PER_CREDIT
+from sd3async.bulk.sources import Source, as_line_source
+from sd3async.limiter import RateLimit
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a job would do.
+
+    Attributes:
+        total: Items that the manifest names.
+        done: Of those, done by earlier runs.
+        linked: Of those, identical to another with a fixed seed: generated once.
+        invalid: Bad lines that would be skipped.
+        failed: Of those, failed in earlier runs, and not to be sent again.
+        unknown: Of those, perhaps paid, and held for review.
+        to_send: Requests still to be sent, when none has to be repeated.
+        credits: Their documented price [credits].
+        credits_spent: What earlier runs delivered, and possibly paid [credits].
+        seconds: The soonest that the rate limit lets the last of them be sent [s].
+    """
+
+    total: int
+    done: int
+    linked: int
+    invalid: int
+    failed: int
+    unknown: int
+    to_send: int
+    credits: float
+    credits_spent: float
+    seconds: float
+
+    @property
+    def dollars(self) -> float:
+        """The price in money [US dollars]."""
+        return self.credits * DOLLARS_PER_CREDIT
+
+
+async def plan(
+    source: Source,
+    *,
+    out: str | Path | None = None,
+    defaults: Defaults | None = None,
+    shape: Shape | None = None,
+    skip_invalid: bool = False,
+    retry_failed: bool = False,
+    on_unknown: str = "retry",
+    rate_limit: RateLimit | None = None,
+    keys: int = 1,
+    on_lines: Callable[[int], object] = lambda _: None,
+) -> Plan:
+    """Say exactly what a job would send, and what that costs, in memory that does not grow.
+
+    The manifest is taken into a copy of the job's journal that is thrown away, by the very code
+    that a run uses.
+
+    Args:
+        source: As for `BulkJob`.
+        out: The job's folder, if there is one already: what it holds is not sent again.
+        defaults: As for `BulkJob`.
+        shape: As for `BulkJob`.
+        skip_invalid: As for `BulkJob`.
+        retry_failed: As for `BulkJob`.
+        on_unknown: As for `BulkJob`.
+        rate_limit: The limit of each key, for the soonest end.
+        keys: How many keys there are.
+        on_lines: Called now and then with the number of lines read.
+
+    Raises:
+        ManifestError: The source has bad lines.
+        StorageError: The journal, or the disk for temporary files, cannot be used.
+    """
+    limit = RateLimit() if rate_limit is None else rate_limit
+    with tempfile.TemporaryDirectory(prefix="sd3async-") as scratch:
+        path = Path(scratch) / JOURNAL_NAME
+        existing = None if out is None else Path(out) / JOURNAL_NAME
+        if existing is not None and existing.exists():
+            await in_thread(copy_journal, existing, path)
+        journal = Journal(path, is_scratch=True)
+        await journal.store.open()
+        try:
+            await _settle_cut_off(journal, hold=on_unknown == "hold")
+            await register(
+                journal,
+                as_line_source(source, shape),
+                Defaults() if defaults is None else defaults,
+                skip_invalid=skip_invalid,
+                on_lines=on_lines,
+            )
+            if on_unknown != "hold":
+                await journal.reopen("unknown")
+            if retry_failed:
+                await journal.reopen("failed")
+            totals = await journal.totals()
+        finally:
+            await journal.store.aclose()
+    states = totals.by_state
+    return Plan(
+        total=sum(states.values()),
+        done=states.get("done", 0),
+        linked=totals.linked,
+        invalid=states.get("invalid", 0),
+        failed=states.get("failed", 0),
+        unknown=states.get("unknown", 0),
+        to_send=totals.to_send,
+        credits=totals.price_to_send,
+        credits_spent=totals.credits + totals.unknown_credits,
+        seconds=soonest_end(totals.to_send, limit, keys),
+    )
+
+
+def soonest_end(requests: int, limit: RateLimit, keys: int = 1) -> float:
+    """Return how long the rate limit alone makes a number of requests take.
+
+    Args:
+        requests: How many.
+        limit: The limit of each key.
+        keys: How many keys there are.
+
+    Returns:
+        From the first request sent to the last one [s]; the answer to the last comes on top.
+    """
+    if requests <= 1:
+        return 0.0
+    each = -(-requests // keys)
+    paced = 0.0 if limit.max_rate is None else (each - 1) / limit.max_rate
+    if limit.is_unlimited:
+        return paced
+    beyond_first_burst = max(0, each - limit.max_requests)
+    return max(paced, beyond_first_burst / limit.ceiling)
+
+
+async def _settle_cut_off(journal: Journal, *, hold: bool) -> None:
+    """Treat what is on its way, or was when a run died, as a run would: its image is not here."""
+    state = "unknown" if hold else "pending"
+
+    def write(db: sqlite3.Connection) -> int:
+        return db.execute(
+            "UPDATE items SET state = ?, unknown_charges = unknown_charges + 1 "
+            "WHERE state = 'sent'",
+            (state,),
+        ).rowcount
+
+    await journal.store.submit(write)

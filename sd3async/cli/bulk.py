@@ -1,0 +1,425 @@
+"""`sd3async bulk`: a durable job over a file of prompts."""
+
+import asyncio
+import datetime
+import signal
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import click
+from rich.console import Console
+from rich.table import Table
+
+from sd3async import config
+from sd3async._threads import in_thread
+from sd3async.bulk import BulkJob, Defaults, JobLockedError, JobStats
+from sd3async.bulk.manifest import SHAPES, Shape
+from sd3async.bulk.plan import Plan, plan
+from sd3async.bulk.sources import Source
+from sd3async.cli import exits
+from sd3async.cli.fields import field_options, given_fields
+from sd3async.cli.options import (
+    check_server,
+    client_from_options,
+    json_errors,
+    json_option,
+    print_json,
+    server_options,
+)
+from sd3async.client import SD3Client
+from sd3async.limiter import RateLimit
+from sd3async.models.requests import REQUEST_TYPES
+from sd3async.progress import Snapshot, display
+
+FORMATS = ("files", "webdataset", "parquet")
+
+_EXIT_CODES = {
+    "interrupted": exits.INTERRUPTED,
+    "budget": exits.OUT_OF_CREDITS,
+    "payment": exits.OUT_OF_CREDITS,
+    "storage": exits.SOME_FAILED,
+}
+
+
+@attrs.frozen(kw_only=True)
+class _Order:
+    """What the command line asks for.
+
+    Attributes:
+        source: The manifest.
+        out: The job's folder.
+        defaults: What the manifest's lines do not say.
+        shape: Shape of its lines, or None to find out.
+        concurrency: Most items on their way at once, or None.
+        rate: Fastest rate for each key [requests/s], or None.
+        max_credits: The cap, or None.
+        deadline: For each item [s], or None.
+        on_unknown: What to do with what was possibly paid.
+        retry_failed: Whether to send failed items again.
+        skip_invalid: Whether to go on past bad lines.
+        report: Whether to write the reports.
+        format: How to write the results besides.
+        base_url: Where the API is served, or None.
+        emulator: Whether to use the embedded emulator.
+        as_json: Whether to print one JSON object.
+    """
+
+    source: Source
+    out: Path
+    defaults: Defaults
+    shape: Shape | None
+    concurrency: int | None
+    rate: float | None
+    max_credits: float | None
+    deadline: float | None
+    on_unknown: Literal["retry", "hold"]
+    retry_failed: bool
+    skip_invalid: bool
+    report: bool
+    format: str
+    base_url: str | None
+    emulator: bool
+    as_json: bool
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The limit of each key."""
+        return RateLimit(max_rate=self.rate)
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the job: images, journal, results. The same command again resumes it.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be sent and cost; send nothing.")
+@click.option(
+    "--max-credits",
+    type=click.FloatRange(min=0),
+    metavar="C",
+    help="Most to spend over all runs; what is in flight counts as spent.",
+)
+@click.option("--retry-failed", is_flag=True, help="Send items again that failed earlier.")
+@click.option(
+    "--on-unknown",
+    type=click.Choice(["retry", "hold"]),
+    default="retry",
+    show_default=True,
+    help="What to do with items that may have been paid without an image.",
+)
+@click.option("--skip-invalid", is_flag=True, help="Record bad lines and go on.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N", help="Most requests under way at once."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Send no faster, for each key [requests/s].",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give an item up after so long, waiting and retries included.",
+)
+@click.option(
+    "--endpoint",
+    type=click.Choice(list(REQUEST_TYPES)),
+    default="sd3",
+    show_default=True,
+    help="For lines that name none.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Variations of each line.",
+)
+@click.option(
+    "--seed-start",
+    type=int,
+    metavar="S",
+    help="Seeds of a line's variations: S, S+1, …  [default: the service picks]",
+)
+@click.option(
+    "--manifest-format",
+    "shape",
+    type=click.Choice(SHAPES),
+    help="Shape of the manifest.  [default: by its name, then by its first line]",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="files",
+    show_default=True,
+    help="Write the results as tar shards or as a table besides.",
+)
+@click.option("--report/--no-report", default=True, help="Write report.json and the gallery.")
+@field_options
+@server_options
+@json_option
+def bulk(*, manifest: str, dry_run: bool, **options: Any) -> None:
+    r"""Generate an image for each line of MANIFEST (- reads stdin), durably.
+
+    MANIFEST is JSON Lines (a request's fields, and id, tags, priority), CSV with a header, or
+    plain text with a prompt on each line. Further options are defaults for lines that do not say
+    otherwise.
+
+    \b
+    sd3async bulk prompts.txt --out images --dry-run
+    sd3async bulk prompts.jsonl --out images --max-credits 500
+
+    Ctrl-C lets what is in flight land; a second one breaks it off.
+    """
+    order = _order(manifest, options)
+    with json_errors(order.as_json):
+        code = _print_plan(order) if dry_run else _run(order)
+    raise click.exceptions.Exit(code)
+
+
+def _order(manifest: str, options: dict[str, Any]) -> _Order:
+    fields = given_fields(options)
+    if "seed" in fields:
+        raise click.UsageError("--seed would make every image alike; --seed-start counts up")
+    defaults = Defaults(
+        endpoint=options["endpoint"],
+        fields=fields,
+        seed_start=options["seed_start"],
+        repeat=options["repeat"],
+    )
+    names = [attribute.name for attribute in attrs.fields(_Order)]
+    given = {name: value for name, value in options.items() if name in names}
+    source: Source = sys.stdin.buffer if manifest == "-" else Path(manifest)
+    return _Order(**given, source=source, defaults=defaults, format=options["format_"])
+
+
+def _print_plan(order: _Order) -> int:
+    keys = 1 if order.emulator else len(_keys_if_any())
+    planned = exits.run(
+        plan(
+            order.source,
+            out=order.out,
+            defaults=order.defaults,
+            shape=order.shape,
+            skip_invalid=order.skip_invalid,
+            retry_failed=order.retry_failed,
+            on_unknown=order.on_unknown,
+            rate_limit=order.rate_limit,
+            keys=keys,
+        )
+    )
+    if order.as_json:
+        print_json(attrs.asdict(planned) | {"dollars": planned.dollars, "dry_run": True})
+    else:
+        for words in _plan_words(planned, order):
+            click.echo(words)
+    return exits.ALL_DONE
+
+
+def _keys_if_any() -> tuple[str, ...]:
+    """Return the keys of the environment; a plan needs none, and assumes one then."""
+    try:
+        return config.read_keys(None)
+    except ValueError:
+        return ("",)
+
+
+def _plan_words(planned: Plan, order: _Order) -> Generator[str]:
+    yield f"{planned.total:,} items in the manifest"
+    for count, words in (
+        (planned.done, "done already"),
+        (planned.linked, "share the image of an identical request"),
+        (planned.failed, "failed earlier; --retry-failed sends them again"),
+        (planned.unknown, "held for review, because they may have been paid"),
+        (planned.invalid, "bad lines, skipped"),
+    ):
+        if count:
+            yield f"  {count:,} {words}"
+    yield (
+        f"{planned.to_send:,} requests to send: {planned.credits:,.10g} credits, "
+        f"{planned.dollars:,.2f} dollars"
+    )
+    end = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=planned.seconds)
+    length = datetime.timedelta(seconds=round(planned.seconds))
+    yield f"at the soonest in {length} (h:mm:ss), at {end:%Y-%m-%d %H:%M}"
+    if order.max_credits is not None:
+        total = planned.credits_spent + planned.credits
+        verdict = "suffices" if total <= order.max_credits else "does not suffice"
+        yield f"the cap of {order.max_credits:,.10g} credits {verdict}; nothing was sent"
+    else:
+        yield "nothing was sent"
+
+
+def _run(order: _Order) -> int:
+    check_server(base_url=order.base_url, emulator=order.emulator)
+    try:
+        job, code = exits.run(_work(order))
+    except JobLockedError as error:
+        exits.say(str(error))
+        return exits.BAD_USAGE
+    _tell(job, order, code)
+    return code
+
+
+async def _work(order: _Order) -> tuple[BulkJob, int]:
+    async with (
+        client_from_options(
+            base_url=order.base_url,
+            emulator=order.emulator,
+            rate_limit=order.rate_limit,
+            max_in_flight=order.concurrency,
+        ) as client,
+        _job(client, order) as job,
+    ):
+        _tell_changes(job.stats)
+        with _graceful(job), _progress(client, job):
+            await job.run()
+        if order.report:
+            exits.say("writing the reports")
+    if order.format != "files":
+        from sd3async.bulk.report import export
+
+        await in_thread(export, job.out, job.records, order.format)  # type: ignore[arg-type]
+    return job, _exit_code(job)
+
+
+@asynccontextmanager
+async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
+    job = BulkJob(
+        client,
+        order.source,
+        out=order.out,
+        defaults=order.defaults,
+        shape=order.shape,
+        concurrency=order.concurrency,
+        max_credits=order.max_credits,
+        deadline=order.deadline,
+        on_unknown=order.on_unknown,
+        retry_failed=order.retry_failed,
+        skip_invalid=order.skip_invalid,
+        reports=order.report,
+    )
+    async with job:
+        yield job
+
+
+def _tell_changes(stats: JobStats) -> None:
+    for count, words in (
+        (stats.resumed, "done by earlier runs"),
+        (stats.adopted, "of them found whole after a run that was cut off"),
+        (stats.added, "new in the manifest"),
+        (stats.removed, "no longer in the manifest; their images stay"),
+        (stats.invalid, "bad lines skipped"),
+        (stats.possibly_paid, "requests possibly paid without an image"),
+    ):
+        if count:
+            exits.say(f"{count:,} {words}")
+
+
+@contextmanager
+def _graceful(job: BulkJob) -> Generator[None]:
+    """Land what is in flight on the first signal, and break it off on the second."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    received = 0
+
+    def on_signal() -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            exits.say("stopping: what is in flight may land; again to break it off")
+            job.stop()
+        else:
+            job.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _progress(client: SD3Client, job: BulkJob) -> Generator[None]:
+    before = job.stats.ended
+
+    def read() -> Snapshot:
+        stats = job.stats
+        return Snapshot.of(
+            client,
+            done=stats.done - stats.resumed,
+            failed=stats.failed + stats.unknown,
+            in_flight=stats.in_flight,
+            total=stats.total - before,
+            credits=stats.credits_spent,
+        )
+
+    with display(read):
+        yield
+
+
+def _exit_code(job: BulkJob) -> int:
+    if job.stop_reason is not None:
+        return _EXIT_CODES[job.stop_reason]
+    stats = job.stats
+    return exits.SOME_FAILED if stats.failed or stats.unknown else exits.ALL_DONE
+
+
+_ENDS = {
+    "interrupted": "interrupted; the same command again goes on",
+    "budget": "stopped at the credit cap; the same command with a higher one goes on",
+    "payment": "stopped, because no key is left that can pay",
+    "storage": "stopped, because the disk failed",
+}
+
+
+def _tell(job: BulkJob, order: _Order, code: int) -> None:
+    summary = job.summary
+    assert summary is not None  # the job has been left
+    if order.as_json:
+        numbers = attrs.asdict(summary) | attrs.asdict(job.stats)
+        ends = {"exit_code": code, "stop_reason": job.stop_reason, "out": str(job.out)}
+        print_json(numbers | ends | {"emulated": order.emulator})
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(_table(job))
+    if job.stop_reason is not None:
+        words = _ENDS[job.stop_reason]
+        exits.say(words if job.failure is None else f"{words}: {job.failure}")
+    click.echo(job.out / ("index.html" if order.report else "results.jsonl"))
+
+
+def _table(job: BulkJob) -> Table:
+    summary, stats = job.summary, job.stats
+    assert summary is not None
+    table = Table.grid(padding=(0, 2))
+    before, after = summary.balance_before, summary.balance_after
+    for name, value, is_shown in (
+        ("done", f"{stats.done:,} of {stats.total:,}", True),
+        ("failed", f"{stats.failed:,}", True),
+        ("bad lines", f"{stats.invalid:,}", stats.invalid),
+        ("held for review", f"{stats.unknown:,}", stats.unknown),
+        ("still to send", f"{stats.held:,}", stats.held),
+        ("retried, frozen", f"{stats.retried:,}, {stats.frozen:,}", True),
+        ("credits", f"{stats.credits_spent:,.10g} ({summary.dollars:,.2f} dollars)", True),
+        ("possibly paid, no image", f"{stats.possibly_paid:,}", stats.possibly_paid),
+        ("balance", f"{before or 0:,.10g} → {after or 0:,.10g}", after is not None),
+        ("balance", "the service tells none", after is None),
+    ):
+        if is_shown:
+            table.add_row(name, value)
+    return table
