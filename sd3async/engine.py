@@ -1,9 +1,9 @@
 """From a request value to an image: everything a client is made of, put to work."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,12 @@ from sd3async.wire import (
 
 T = TypeVar("T")
 
-_USER_AGENT = f"sd3async/{metadata.version('sd3async')}"
+
+@functools.cache
+def _user_agent() -> str:
+    from importlib import metadata  # slow to import; a program that only imports us never needs it
+
+    return f"sd3async/{metadata.version('sd3async')}"
 
 
 class Connection:
@@ -177,7 +182,7 @@ class Engine:
         return {
             "authorization": f"Bearer {self.connection.keys[key]}",
             "accept": accept,
-            "user-agent": _USER_AGENT,
+            "user-agent": _user_agent(),
             **self.client_headers,
         }
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Union, cast
 
 import attrs
-import imagesize  # type: ignore[import-untyped]  # it ships no py.typed
 
 from sd3async.models.fields import refuse
 
@@ -125,6 +124,9 @@ def read_facts(field: str, stream: BinaryIO) -> ImageFacts:
         kind = "webp"
     else:
         raise refuse(field, f"begins with {start[:8]!r}; a jpeg, png or webp image is needed")
+    # Here, not at the top: it loads an HTTP client, which text-only programs need not pay for.
+    import imagesize  # type: ignore[import-untyped]  # it ships no py.typed
+
     # The sides as stored: the service does not promise to heed an EXIF rotation.
     view = _ViewFrom(stream, origin)
     width, height = imagesize.get(view, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
