@@ -1,6 +1,8 @@
 """`sd3async` itself: the group that loads a command when it is called for."""
 
 import importlib
+import logging
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -18,6 +20,9 @@ _COMMANDS = {
 }
 """Each is the name of a module here and of the command in it. The help texts stand here too, so
 that listing them imports none."""
+
+
+_SILENT = logging.NullHandler()
 
 
 class Program(click.Group):
@@ -74,3 +79,7 @@ class _PipeClosedError(Exception):
 @click.version_option(package_name="sd3async", message="%(prog)s %(version)s")
 def program() -> None:
     """Generate images with the Stable Image API: one, or a million."""
+    if not os.environ.get("SD3ASYNC_LOG"):
+        # The commands tell of trouble in their own words; without any handler, logging would
+        # repeat warnings on stderr.
+        logging.getLogger("sd3async").addHandler(_SILENT)
