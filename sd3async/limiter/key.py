@@ -124,20 +124,22 @@ class Key:
         self._probe = Probe()
         return self._probe
 
-    def freeze(self, now: float, retry_after: float | None) -> Freeze:
+    def freeze(self, now: float, retry_after: float | None, *, of_probe: bool = False) -> Freeze:
         """Note a 429 that has just been received.
 
         Args:
             now: The instant of receipt.
             retry_after: What the answer asked for [s]; it wins when longer than the lock-out.
+            of_probe: Whether a probe was refused: the lock-out goes on, which is no new surprise
+                even if the probe was taken for accepted in the meantime.
 
         Returns:
             Until when nothing is granted; a 429 never brings that forward.
         """
-        first_of_episode = self._stage in (Stage.OPEN, Stage.RAMPING)
+        first_of_episode = self._stage in (Stage.OPEN, Stage.RAMPING) and not of_probe
         if first_of_episode:
             self._severity = min(self.severity(now) + 1, _MAX_SEVERITY)
-            self._calm_since = math.inf
+        self._calm_since = math.inf
         self._stage = Stage.FROZEN
         self._probe = None
         lockout = max(self._limit.lockout, retry_after or 0.0) + LOCKOUT_MARGIN

@@ -132,7 +132,7 @@ class Permit:
                 or the lock-out, whichever is longer, and half a second more.
         """
         self.answered()
-        self._limiter.shut_out(self._key, retry_after)
+        self._limiter.shut_out(self._key, retry_after, of_probe=self._probe is not None)
 
     def close(self) -> None:
         """Give the permit back if it was not used; calling it again does nothing."""
@@ -226,7 +226,7 @@ class Limiter:
         if loop is not self._loop:
             self._move_to(loop)
         asked_at = self.clock.monotonic()
-        if not self._line:
+        if self._line.is_clear():
             key, _ = self._choose(asked_at)
             if key is not None:
                 return self._grant(key, asked_at, asked_at)
@@ -280,12 +280,12 @@ class Limiter:
             self._recheck_is_due = True
             self._loop.call_soon(self._serve)
 
-    def shut_out(self, key: Key, retry_after: float | None) -> None:
+    def shut_out(self, key: Key, retry_after: float | None, *, of_probe: bool) -> None:
         """Freeze a key after a 429."""
         if self.limit.is_unlimited:
             return
         now = self.clock.monotonic()
-        freeze = key.freeze(now, retry_after)
+        freeze = key.freeze(now, retry_after, of_probe=of_probe)
         if freeze.first_of_episode:
             logger.warning(
                 "429: key %d of %d is shut out for %.1f s. Either other programs use it too, or "
@@ -313,12 +313,13 @@ class Limiter:
         try:
             return await waiter
         except BaseException:
-            self._line.leave(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 waiter.result().close()  # granted, and cancelled before it could be told
+            raise
+        finally:
+            self._line.leave(waiter)
             if not self._line:
                 self._disarm()
-            raise
 
     def _serve(self) -> None:
         """Grant to the head of the line if a key is free, or set the timer for when one will be.
@@ -334,8 +335,8 @@ class Limiter:
         key, opens_at = self._choose(now)
         if key is None:
             self._arm(now, opens_at)
-        elif (served := self._line.next()) is not None:
-            waiter, asked_at = served
+        elif (called := self._line.call()) is not None:
+            waiter, asked_at = called
             waiter.set_result(self._grant(key, now, asked_at))
             self.recheck()
 

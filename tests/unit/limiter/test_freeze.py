@@ -92,6 +92,23 @@ def test_a_refused_probe_shuts_the_key_again() -> None:
     run(main())
 
 
+def test_a_probe_may_be_reported_refused_after_it_was_closed() -> None:
+    """Callers learn the status first and judge it later; the same episode goes on all the same."""
+
+    async def main() -> None:
+        freezes: list[Freeze] = []
+        limiter = a_limiter(freezes)
+        await refused(limiter)
+        probe = await accepted(limiter)
+
+        probe.refused(None)
+
+        assert [freeze.first_of_episode for freeze in freezes] == [True, False]
+        assert (await limiter.acquire()).granted_at == pytest.approx(2 * SHUT + 0.5)
+
+    run(main())
+
+
 def test_a_cancelled_probe_hands_its_part_to_the_next() -> None:
     """The one request allowed may be the one whose caller loses patience."""
 

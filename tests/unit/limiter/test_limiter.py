@@ -215,6 +215,30 @@ def test_newcomers_do_not_overtake_and_retries_do() -> None:
     run(main())
 
 
+def test_a_newcomer_does_not_slip_in_before_the_called_one_wakes() -> None:
+    """With room for two, the one that waited still goes first."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        permits = [await limiter.acquire() for _ in range(3)]
+        order: list[str] = []
+
+        async def client(name: str) -> None:
+            await send(limiter)
+            order.append(name)
+
+        patient = asyncio.create_task(client("patient"))
+        await at(1.0)
+        for permit in permits:
+            permit.close()
+        newcomer = asyncio.create_task(client("newcomer"))  # runs right after the grant
+        await asyncio.wait([patient, newcomer])
+
+        assert order == ["patient", "newcomer"]
+
+    run(main())
+
+
 def test_cancelling_a_waiter_costs_nobody_a_turn() -> None:
     """The head of the line, the middle and the last may all give up."""
 

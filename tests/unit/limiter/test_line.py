@@ -18,10 +18,10 @@ async def test_retries_go_first_and_each_kind_keeps_its_order() -> None:
     for waiter in retries:
         line.join(waiter, 2.0, retry=True)
 
-    served = [line.next() for _ in range(4)]
+    served = [line.call() for _ in range(4)]
 
     assert served == [*((waiter, 2.0) for waiter in retries), *((w, 1.0) for w in newcomers)]
-    assert line.next() is None
+    assert line.call() is None
 
 
 async def test_who_left_or_was_cancelled_is_passed_over() -> None:
@@ -36,8 +36,20 @@ async def test_who_left_or_was_cancelled_is_passed_over() -> None:
     line.leave(left)
     cancelled.cancel()
 
-    assert line.next() == (patient, 0.0)
+    assert line.call() == (patient, 0.0)
     assert len(line) == 0
+
+
+async def test_who_is_called_stands_in_line_until_it_leaves() -> None:
+    """A newcomer that runs before the called one wakes would overtake it."""
+    line: Line[str] = Line()
+    waiter = asyncio.get_running_loop().create_future()
+    line.join(waiter, 0.0, retry=False)
+
+    line.call()
+    assert not line.is_clear()
+    line.leave(waiter)
+    assert line.is_clear()
 
 
 async def test_dismissing_fails_everyone() -> None:
