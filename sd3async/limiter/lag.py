@@ -6,6 +6,7 @@ logger = logging.getLogger("sd3async.limiter")
 
 _FORGETTING = 0.9  # per timer: a display shows the worst of the last dozen or so
 _QUIET = 60.0  # [s] between two warnings
+_HARMLESS = 0.1  # [s] late by this much is everyday life, whatever the bound
 
 
 class LagWatch:
@@ -28,7 +29,7 @@ class LagWatch:
             bound: The delay the limiter believes in [s]; more than that is worth a warning.
         """
         self.worst = max(late, self.worst * _FORGETTING)
-        if late > bound and now >= self._quiet_until:
+        if late > max(bound, _HARMLESS) and now >= self._quiet_until:
             self._quiet_until = now + _QUIET
             logger.warning(
                 "The event loop ran %.2f s late, more than the delay bound of %.2f s: requests may "
