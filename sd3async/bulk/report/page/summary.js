@@ -1,0 +1,50 @@
+// The head of the page: what the run came to.
+
+function showSummary(job) {
+  find("name").textContent = job.job.name;
+  find("origin").textContent = [
+    job.job.manifest,
+    job.job.base_url,
+    moment(Date.parse(job.job.started_at) / 1000),
+  ]
+    .filter(Boolean)
+    .join("  ·  ");
+  find("tiles").replaceChildren(...tiles(job).map(tile));
+  if (job.rate.spells.length) new Timeline(job.rate);
+}
+
+function tiles({ job, items, money: spent, requests, latency, bytes }) {
+  const rows = [
+    ["Images", items.done, `of ${numbers.format(items.total)}, ${bytesInWords(bytes)}`],
+    ["Failed", items.failed, items.invalid ? many(items.invalid, "invalid line") : "", "bad"],
+    ["Credits", spent.credits, moneyNote(spent)],
+    ["Time", durationInWords(job.seconds), latencyNote(latency)],
+    ["Retries", requests.retried, `of ${many(requests.attempts, "request")}`],
+    ["Frozen", requests.frozen, requests.frozen ? "stopped by a 429" : "no 429", "odd"],
+    ["Possibly paid", spent.possibly_paid, "without an image", "odd"],
+  ];
+  if (items.filtered) rows.push(["Filtered", items.filtered, "blurred, and paid", "odd"]);
+  if (items.unknown) rows.push(["Held for review", items.unknown, "perhaps paid", "odd"]);
+  if (items.held) rows.push(["Not sent", items.held, "run again to go on", "odd"]);
+  return rows;
+}
+
+function tile([name, value, note, tone]) {
+  const isZero = value === 0;
+  return element(
+    "div",
+    { class: isZero ? "zero" : tone },
+    element("dt", {}, name),
+    element("dd", { class: "value" }, typeof value === "number" ? numbers.format(value) : value),
+    element("dd", { class: "note" }, note),
+  );
+}
+
+function moneyNote({ dollars, balance_after: balance }) {
+  const left = balance == null ? "" : `, ${numbers.format(balance)} left`;
+  return money.format(dollars) + left;
+}
+
+function latencyNote({ total }) {
+  return total ? `p50 ${durationInWords(total.p50)}, p99 ${durationInWords(total.p99)}` : "";
+}
