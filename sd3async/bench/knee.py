@@ -67,10 +67,9 @@ class KneeSearch:
             return None
         enough = max(good.values()) * _NEARLY_ALL
         callers = min(callers for callers, value in good.items() if value >= enough)
-        if self._breaks_slo():
-            return Knee(callers, good[callers], "slo")
-        still_growing = callers == self.most and len(self._seen) > 1
-        return Knee(callers, good[callers], "limit" if still_growing else "plateau")
+        if callers < max(good) or len(self._seen) == 1:
+            return Knee(callers, good[callers], "plateau")
+        return Knee(callers, good[callers], "slo" if self._breaks_slo() else "limit")
 
     def _next_doubling(self) -> int:
         return min(self.most, 2 * max(self._seen)) if self._seen else 1

@@ -7,6 +7,7 @@ service, a full pool or a busy loop, thus shows the delay instead of hiding it.
 import asyncio
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 
 import attrs
 
@@ -214,13 +215,13 @@ class Load:
 
     async def _cut_off_after_drain(self) -> None:
         """Cancel what is still under way some time after the last start."""
-        supply = self._supply
-        try:
-            left = supply.stop_at - self._clock.monotonic()
-            async with asyncio.timeout(None if math.isinf(left) else left):
-                await supply.is_over.wait()
-        except TimeoutError:
-            supply.is_over.set()
+        # Callers end when time is up. A schedule ends when all that was due has been started,
+        # however late: leaving out the latest ones would hide the delay.
+        is_closed = self.scenario.concurrency is not None
+        left = self._supply.stop_at - self._clock.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left if is_closed and math.isfinite(left) else None):
+                await self._supply.is_over.wait()
         await self._clock.sleep(self.scenario.drain)
         for task in self._tasks:
             task.cancel()

@@ -113,7 +113,7 @@ def _draw_throughput(axes: Axes, group: Sequence[ScenarioSummary], report: Repor
         _guide(axes, ceiling, f"limit {ceiling:g}/s", RED)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("images/s")
-    axes.legend(loc="best")
+    _legend(axes, loc="best")
 
 
 def _draw_latency(axes: Axes, group: Sequence[ScenarioSummary], report: Report) -> None:
@@ -129,7 +129,7 @@ def _draw_latency(axes: Axes, group: Sequence[ScenarioSummary], report: Report) 
         _guide(axes, report.header.slo, f"SLO {report.header.slo:g} s", GREEN)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_seconds_tick))
-    axes.legend(loc="best")
+    _legend(axes, loc="best")
 
 
 def draw_parts(report: Report) -> Figure:
@@ -166,7 +166,7 @@ def draw_parts(report: Report) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(FuncFormatter(_seconds_tick))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -198,7 +198,7 @@ def draw_percentiles(session: Session) -> Figure:
     axes.set_xlabel("share of requests that are faster")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_seconds_tick))
-    axes.legend(title="load", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _legend(axes, title="load", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -271,7 +271,7 @@ def _draw_windows(axes: Axes, session: Session) -> None:
         crosses = [allowed] * len(refused)
         axes.plot(refused, crosses, "x", color=RED, label="a request refused with 429")
     if refused or session.header.keys > 1:
-        axes.legend(loc="lower right")
+        _legend(axes, loc="lower right")
     _guide(axes, allowed, f"limit {allowed}", RED)
     axes.set_ylabel("requests")
 
@@ -341,6 +341,12 @@ def _line(
         lows = [spread.low for _, spread in found]
         highs = [spread.high for _, spread in found]
         axes.fill_between(loads, lows, highs, color=colour, alpha=0.15, linewidth=0)
+
+
+def _legend(axes: Axes, **options: Any) -> None:
+    """Name what was drawn, if anything was."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**options)
 
 
 def _seconds_tick(value: float, _place: float | None) -> str:
