@@ -143,6 +143,11 @@ class SD3Client:
         return self._engine.connection.rate_limit.ceiling * self.keys
 
     @property
+    def rate_limit(self) -> RateLimit:
+        """The limit of each key."""
+        return self._engine.connection.rate_limit
+
+    @property
     def retry(self) -> RetryPolicy:
         """When this client tries again."""
         return self._engine.policy
