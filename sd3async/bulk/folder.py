@@ -32,7 +32,7 @@ LOCK_NAME = "job.lock"
 
 _FILES_PER_FOLDER = 1_000
 _READ_BYTES = 256 * 1024
-_STARTS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 T = TypeVar("T")
 
@@ -224,7 +224,7 @@ class JobFolder:
         output_format = str(item.fields.get("output_format", "png"))
         name = self.image_name(item.number, output_format)
         path = self.path / name
-        if not _is_image(path, output_format):
+        if not _is_image(path):
             return None
         facts: dict[str, Any] = {
             "content_type": f"image/{output_format}",
@@ -274,11 +274,11 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _is_image(path: Path, output_format: str) -> bool:
+def _is_image(path: Path) -> bool:
     """Whether a file is there and begins as an image; whole it is, or it had no such name."""
     try:
         with path.open("rb") as stream:
-            return stream.read(12).startswith(_STARTS[output_format])
+            return stream.read(12).startswith(_STARTS)
     except OSError:
         return False
 

@@ -21,6 +21,8 @@ _MAX_ID_CHARS = 200
 _MAX_PRIORITY = 1_000_000_000
 _BATCH_KEYS = ("custom_id", "method", "url", "body")
 
+_to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
 SaveInput = Callable[[str, bytes], None]
 """Keeps the bytes of an image under a name relative to the job's folder."""
 
@@ -73,8 +75,7 @@ class Item:
     Attributes:
         id: The manifest's own name for it; empty when it has none.
         request: What to send.
-        fields: The request as JSON values; a path in them is absolute, or relative to the job's
-            folder.
+        fields: The request as JSON; a path in it is absolute, or relative to the job's folder.
         identity: Hash of the request as the manifest states it [16 bytes]: equal for equal
             requests, wherever the manifest lies.
         tags: Words to search by.
@@ -83,7 +84,7 @@ class Item:
 
     id: str
     request: GenerationRequest
-    fields: Mapping[str, Any]
+    fields: str
     identity: bytes
     tags: tuple[str, ...]
     priority: int
@@ -223,20 +224,24 @@ def _resolve_image(given: dict[str, Any], folder: Path) -> str | None:
 
 def _written_down(
     request: GenerationRequest, image_name: str | None, save_input: SaveInput | None
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[str, bytes]:
     fields = request.to_dict()
-    stated = dict(fields)
     source = getattr(request, "image", None)
+    if source is None:
+        text = _to_json(fields)
+        return text, _identity(text)
     if isinstance(source, BytesSource):
         name = f"{INPUTS}/{hashlib.sha256(source.data).hexdigest()}.{source.facts.format}"
         if save_input is not None:
             save_input(name, source.data)
-        fields["image"] = stated["image"] = name
-    elif source is not None:
-        stated["image"] = image_name or fields["image"]
-    text = json.dumps(stated, sort_keys=True, ensure_ascii=False)
+        fields["image"] = image_name = name
+    # The same job elsewhere is still the same job: the path as written is what counts.
+    stated = fields | {"image": image_name or fields["image"]}
+    return _to_json(fields), _identity(_to_json(stated))
+
+
+def _identity(text: str) -> bytes:
     try:
-        encoded = text.encode()
+        return hashlib.sha256(text.encode()).digest()[:16]
     except UnicodeEncodeError as error:
         raise refuse("prompt", "holds half a character (a lone surrogate)") from error
-    return fields, hashlib.sha256(encoded).digest()[:16]

@@ -137,7 +137,7 @@ def _parse_json(number: int, text: str | BadLine) -> Line | BadLine:
     if not isinstance(text, str):
         return text
     try:
-        value: object = json.loads(text, object_pairs_hook=_without_doubles)
+        value: object = _DECODER.decode(text)
     except ValueError as error:
         return BadLine(number, f"is no JSON: {error}")
     except RecursionError:
@@ -155,6 +155,9 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         double = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{double!r} is given twice")
     return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_doubles)
 
 
 def _read_csv(raw: Iterator[bytes], delimiter: str) -> Lines:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 
+from sd3async._clock import Clock
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.flights import Flight, current_flight
 from sd3async.bulk.journal import QUEUE_START, Journal, QueuedItem
@@ -33,6 +34,8 @@ class Runner:
         budget: What may be spent.
         counters: Kept up to date.
         concurrency: Most items on their way at once.
+        rest: How long to wait before anything is sent [s].
+        clock: Time.
     """
 
     def __init__(
@@ -43,8 +46,12 @@ class Runner:
         budget: Budget,
         counters: Counters,
         concurrency: int,
+        rest: float,
+        clock: Clock,
     ) -> None:
         self._pilot = pilot
+        self._rest = rest
+        self._clock = clock
         self._journal = journal
         self._budget = budget
         self._counters = counters
@@ -128,6 +135,7 @@ class Runner:
 
     async def _admit(self) -> None:
         """Send off one item after the other, as room allows."""
+        await self._clock.sleep(self._rest)
         async for item in self._queued():
             await self._room.acquire()
             await self._workers.acquire()

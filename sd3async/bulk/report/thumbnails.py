@@ -11,14 +11,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
 
 FOLDER = "thumbs"
 LONGEST_SIDE = 480
-"""[px] a card is some 240 px wide, on a screen of twice the density."""
+"""[px] at least: a card is some 240 px wide, on a screen of twice the density."""
 
 _BATCH = 64
 _QUALITY = 78
-_METHOD = 2  # the next better one costs a third more time for 3 % of the bytes
+_METHOD = 0  # the next one takes twice the time for 30 % off some 10 kB
 
 
 def can_make_thumbnails() -> bool:
@@ -27,13 +31,13 @@ def can_make_thumbnails() -> bool:
 
 
 def needs_thumbnail(width: int | None, height: int | None) -> bool:
-    """Whether an image is larger than a thumbnail; one of unknown size is not.
+    """Whether an image is at least twice as large as it needs to be; unknown sizes are not.
 
     Args:
         width: Columns [px].
         height: Rows [px].
     """
-    return max(width or 0, height or 0) > LONGEST_SIDE
+    return max(width or 0, height or 0) >= 2 * LONGEST_SIDE
 
 
 def thumbnail_of(file: str) -> str:
@@ -77,14 +81,20 @@ def _make(out: Path, file: str) -> bool:
         with Image.open(image) as opened:
             if not needs_thumbnail(*opened.size):
                 return False
-            opened.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # JPEG: decode a half or a quarter
-            opened.thumbnail((LONGEST_SIDE, LONGEST_SIDE), reducing_gap=2.0)
             encoded = BytesIO()
-            opened.save(encoded, "WEBP", quality=_QUALITY, method=_METHOD)
+            _reduced(opened).save(encoded, "WEBP", quality=_QUALITY, method=_METHOD)
     except (OSError, ValueError, Image.DecompressionBombError):
         return False
     _write(thumbnail, encoded.getvalue())
     return True
+
+
+def _reduced(image: "PILImage") -> "PILImage":
+    """Return an image shrunk by a whole number: a tenth of the time of a finer resize."""
+    image.draft("RGB", (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded at a half or a quarter
+    if image.mode not in ("RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.reduce(max(1, max(image.size) // LONGEST_SIDE))
 
 
 def _write(target: Path, data: bytes) -> None:

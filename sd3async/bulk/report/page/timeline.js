@@ -1,6 +1,6 @@
 // Items that ended in each second, against what the rate limit allows.
 
-const PLOT = { height: 150, left: 34, right: 6, top: 18, bottom: 20, pause: 30, widestBar: 26 };
+const PLOT = { height: 150, left: 34, right: 6, top: 10, bottom: 20, pause: 30, widestBar: 26 };
 
 class Timeline {
   constructor(rate) {
@@ -35,7 +35,8 @@ class Timeline {
     const peak = Math.max(...rates);
     // The limit counts 10 s windows, so a burst in shorter steps breaks no rule.
     const remark = this.rate.ceiling && peak > this.rate.ceiling ? " in a burst" : "";
-    return `mean ${numbers.format(mean)}, peak ${numbers.format(peak)}${remark}`;
+    const ceiling = this.rate.ceiling ? `, ceiling ${numbers.format(this.rate.ceiling)}` : "";
+    return `mean ${numbers.format(mean)}, peak ${numbers.format(peak)}${remark}${ceiling}`;
   }
 
   draw() {
@@ -82,7 +83,11 @@ class Timeline {
     const base = PLOT.height - PLOT.bottom;
     const step = roundStep(most / 3);
     const ticks = [];
-    for (let value = 0; value <= most; value += step) ticks.push(value);
+    const ceiling = this.rate.ceiling ?? Infinity;
+    for (let value = 0; value <= most; value += step) {
+      // The ceiling has a label of its own, and needs the room.
+      if (Math.abs(value - ceiling) * scale > 13) ticks.push(value);
+    }
     return ticks.flatMap((value) => [
       drawing("line", {
         class: value ? "tick" : "base",
@@ -106,8 +111,8 @@ class Timeline {
       drawing("line", { class: "ceiling", x1: PLOT.left, x2: width - PLOT.right, y1: y, y2: y }),
       drawing(
         "text",
-        { class: "ceiling", x: width - PLOT.right, y: y - 5, "text-anchor": "end" },
-        `ceiling ${numbers.format(this.rate.ceiling)}/s`,
+        { class: "ceiling", x: PLOT.left - 7, y: y + 3.5, "text-anchor": "end" },
+        numbers.format(this.rate.ceiling),
       ),
     ];
   }
