@@ -79,6 +79,17 @@ def test_a_first_burst_of_the_whole_limit_passes_and_one_more_does_not(model: Li
     assert len(admitted(model, [100.0] * 151, most=150)) == 150
 
 
+@pytest.mark.parametrize("model", ["log", "fixed", "bucket"])
+def test_windows_are_half_open(model: LimitModel) -> None:
+    """What came exactly one period ago no longer counts, in the limit and in the meter."""
+    meter = WindowMeter(10.0)
+    for now in (100.0, 110.0):
+        meter.note(now)
+
+    assert admitted(model, [100.0, 109.5, 110.0], most=1) == [100.0, 110.0]
+    assert meter.fullest == 1
+
+
 def test_what_a_double_burst_meets_differs_by_model() -> None:
     """A burst at 9.9 s and one at 10.1 s: only fixed windows let both pass."""
     double = [9.9] * 5 + [10.1] * 5
