@@ -265,6 +265,8 @@ class _Generation:
         head = read_head(answer.status, answer.headers)
         if head.is_json:
             head = await self._receive_json(answer, head, sink)
+        elif self._path is None:
+            await sink.write(await answer.read())  # joined once, no piece copied on the way
         else:
             async for piece in answer.pieces():
                 await sink.write(piece)

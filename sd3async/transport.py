@@ -109,14 +109,14 @@ class Answer:
         return self._response.content_length
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, in pieces of at most 64 KiB.
+        """Yield the body as it arrives, in the pieces it arrives in: a few 100 KiB at most.
 
         Raises:
             ResponseReadError: It broke off.
             RequestTimeoutError: Nothing arrived for too long.
         """
         try:
-            async for piece in self._response.content.iter_chunked(_PIECE_BYTES):
+            async for piece in self._response.content.iter_any():
                 yield piece
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _as_broken_off(error) from error
