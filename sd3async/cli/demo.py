@@ -254,9 +254,13 @@ class _Progress:
         if isinstance(event, Frozen):
             self._say(f"429: the key is locked out for {event.seconds:g} s, every request waits")
         elif isinstance(event, Retried) and event.wait > 0:
-            self._say(f"{event.endpoint}: {event.problem}; again in {event.wait:.1f} s")
+            self._say(f"{event.endpoint}: {_bare(event.problem)}; again in {event.wait:.1f} s")
         elif isinstance(event, Done) and event.unknown_charges:
-            self._say(f"{event.endpoint}: {event.problem}; perhaps charged, and sent again")
+            self._say(f"{event.endpoint}: {_bare(event.problem)}; perhaps charged, and sent again")
+
+
+def _bare(problem: str) -> str:
+    return problem.rstrip(".")
 
 
 _FAULT_WORDS = {

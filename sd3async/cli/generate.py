@@ -160,9 +160,8 @@ class _Watcher:
         elif isinstance(event, Frozen):
             self._say(f"the service answered 429: the key is locked out for {event.seconds:g} s")
         elif isinstance(event, Retried) and event.wait > 0:
-            self._say(
-                f"attempt {event.attempt}: {event.problem}; trying again in {event.wait:.1f} s"
-            )
+            problem = event.problem.rstrip(".")
+            self._say(f"attempt {event.attempt}: {problem}; trying again in {event.wait:.1f} s")
 
     def _say(self, words: str) -> None:
         self._console.print(f"sd3async: {words}", markup=False)

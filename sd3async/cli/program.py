@@ -38,6 +38,7 @@ class Program(click.Group):
             return None
         command = getattr(importlib.import_module(f"sd3async.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
+        _keep_lines(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -63,6 +64,15 @@ class Program(click.Group):
                 raise BrokenPipeError from error
 
         sys.exit(exits.leave(command))
+
+
+def _keep_lines(command: click.Command) -> None:
+    r"""Give `\b` its meaning: keep the lines that follow. In a raw docstring it is two characters."""
+    if command.help:
+        command.help = command.help.replace(r"\b", "\b")
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            _keep_lines(part)
 
 
 class _PipeClosedError(Exception):
