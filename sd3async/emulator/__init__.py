@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sd3async.emulator.latency import Constant, Exponential, Latency, LogNormal, Uniform
     from sd3async.emulator.ledger import Stats
     from sd3async.emulator.server import Emulator
+    from sd3async.emulator.settings import Settings
     from sd3async.emulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LogNormal",
     "Part",
     "ReceivedRequest",
+    "Settings",
     "Stats",
     "Uniform",
     "VirtualClock",
@@ -41,6 +43,7 @@ _HOMES = {
     "sd3async.emulator.latency": ("Constant", "Exponential", "Latency", "LogNormal", "Uniform"),
     "sd3async.emulator.ledger": ("Stats",),
     "sd3async.emulator.server": ("Emulator",),
+    "sd3async.emulator.settings": ("Settings",),
     "sd3async.emulator.virtual_time": ("VirtualTimeLoop", "run_in_virtual_time"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

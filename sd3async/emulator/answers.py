@@ -1,4 +1,9 @@
-"""Answers and refusals in the service's own shapes."""
+"""Answers and refusals in the service's own shapes.
+
+Source:
+    Error names and sentences: the service's OpenAPI document of v2beta; 401 and 402, which it
+    does not have, and the compact, key-sorted form from published captures of real answers.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -2,6 +2,11 @@
 
 The client has a table too. They are separate on purpose: a misreading in one shows up as a
 disagreement between the two.
+
+Source:
+    The service's OpenAPI document of v2beta (generate: ultra, core, sd3), read in 2026. The model
+    names of 2024 and `sd3.5-flash`, which its enum omits, come from its text. Output sizes come
+    from the vendor's own nodes for a graph editor.
 """
 
 import json

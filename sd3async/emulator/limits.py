@@ -2,6 +2,10 @@
 
 Pure functions of the stamps they are given: no clock, no loop. Which model the service runs is
 not published, so a client has to be safe under all four.
+
+Source:
+    "150 requests within a 10 second period, and have been timed out for 60 seconds": the error of
+    status 429 in the OpenAPI document of v2beta; that the limit is per key: a help-desk article.
 """
 
 import collections
