@@ -286,6 +286,8 @@ class BulkJob:
         )
 
     async def _balance(self) -> float | None:
+        if self._client.frozen_for > 0:
+            return None
         try:
             return await self._client.balance(deadline=_BALANCE_DEADLINE)
         except SD3Error:  # gateways often have none

@@ -1,0 +1,297 @@
+"""How a job ends before its manifest does, and how it goes on."""
+
+import asyncio
+import contextlib
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd3async import PaymentRequiredError, RetryPolicy
+from sd3async._files import PartFile
+from sd3async.bulk import BulkJob, JobLockedError, JournalError, StorageError
+from sd3async.emulator import Fault
+
+PROMPTS = [f"p{number}" for number in range(40)]
+
+
+async def start(job: BulkJob, seconds: float) -> "asyncio.Task[Any]":
+    """Begin to run a job that has been entered, and let it run for so long."""
+    task = asyncio.create_task(job.run())
+    await asyncio.sleep(seconds)
+    return task
+
+
+async def test_stop_lands_what_is_in_flight_and_the_next_run_does_the_rest(site: Any) -> None:
+    """The first Ctrl-C must cost nothing that was paid."""
+    here = await site(latency=5.0)
+    async with here.job(PROMPTS, concurrency=10) as job:
+        task = await start(job, 7.0)
+        job.stop()
+        await task
+    stopped = job.stats
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert job.stop_reason == "interrupted"
+    assert (stopped.done, stopped.possibly_paid, stopped.held) == (20, 0, 20)
+    assert rest.stats.done == here.emulator.paid == 40
+
+
+async def test_stop_takes_back_what_only_waits_for_the_limit(site: Any) -> None:
+    """During a lock-out nothing is with the server, so stopping must not take a minute."""
+    here = await site(faults=[Fault.rate_limited()])
+    async with here.job(PROMPTS, concurrency=4) as job:
+        task = await start(job, 20.0)
+        job.stop()
+        before = asyncio.get_running_loop().time()
+        await task
+
+    assert asyncio.get_running_loop().time() - before < 1.0
+    assert job.stats.frozen == 1
+    assert job.stats.possibly_paid == 0
+    assert job.stats.done + job.stats.held == 40
+
+
+async def test_cancel_counts_what_was_in_flight_as_possibly_paid(site: Any) -> None:
+    """The second Ctrl-C is quick; the bill must not hide what it broke off."""
+    here = await site(latency=5.0)
+    async with here.job(PROMPTS, concurrency=10) as job:
+        task = await start(job, 7.0)
+        job.cancel()
+        await task
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert job.stats.possibly_paid == 10
+    assert rest.stats.done == 40
+    assert here.emulator.paid <= 40 + job.stats.possibly_paid
+    assert here.files(".*.part") == []
+
+
+async def test_cancelling_the_task_leaves_a_job_that_goes_on(site: Any) -> None:
+    """A caller's own timeout must leave no task, no file and no lock behind."""
+    here = await site(latency=5.0)
+    tasks = asyncio.all_tasks()
+
+    async def work() -> None:
+        async with here.job(PROMPTS, concurrency=10) as job:
+            await job.run()
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(work(), 7.0)
+    own = {task for task in asyncio.all_tasks() - tasks if "sd3async/bulk" in repr(task)}
+    assert own == set()
+    assert here.files(".*.part") == []
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+    assert rest.stats.done == 40
+
+
+async def test_the_cap_counts_what_is_in_flight_as_spent(site: Any) -> None:
+    """A cap that is checked when images land is overshot by everything in flight."""
+    here = await site(latency=5.0)
+    async with here.job(PROMPTS, max_credits=65, concurrency=30) as job:
+        await job.run()
+    async with here.job(PROMPTS, max_credits=97.5) as more:
+        await more.run()
+
+    assert job.stop_reason == more.stop_reason == "budget"
+    assert job.stats.credits_spent == 65
+    assert here.emulator.credits_used == 97.5
+    assert more.stats.held == 25
+
+
+async def test_the_cap_counts_what_was_possibly_paid(site: Any) -> None:
+    """Money that may be gone must not be spent a second time under the same cap."""
+    here = await site(faults=[Fault.reset()] * 3)
+    async with here.job(PROMPTS, max_credits=26, concurrency=1) as job:
+        await job.run()
+
+    assert job.stop_reason == "budget"
+    assert here.emulator.credits_used <= 26
+    assert job.stats.possibly_paid == 3
+    assert job.stats.done == 1
+
+
+async def test_a_failed_item_frees_its_reservation(site: Any) -> None:
+    """A refused prompt costs nothing, so another must fit in its place."""
+    here = await site(faults=[Fault.status(403)] * 5)
+    async with here.job(PROMPTS, max_credits=13, concurrency=30) as job:
+        await job.run()
+
+    assert (job.stats.done, job.stats.failed) == (2, 5)
+
+
+async def test_402_stops_the_job_and_loses_nothing(site: Any) -> None:
+    """An empty account must not turn a million prompts into a million failures."""
+    here = await site(credits=65.0, latency=1.0)
+    async with here.job(PROMPTS, concurrency=6) as job:
+        await job.run()
+
+    assert job.stop_reason == "payment"
+    assert isinstance(job.failure, PaymentRequiredError)
+    assert (job.stats.done, job.stats.failed, job.stats.held) == (10, 0, 30)
+    assert job.stats.possibly_paid == 0
+
+
+async def test_an_empty_key_of_a_pool_is_retired_and_the_job_goes_on(site: Any) -> None:
+    """One empty account among several is no reason to stop."""
+    here = await site(api_key=["a", "b"], credits={"a": 13.0, "b": 1000.0})
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert job.stop_reason is None
+    assert job.stats.done == 40
+
+
+async def test_unknown_charges_are_sent_again_and_counted(site: Any) -> None:
+    """A lost answer must cost one more generation at most, and show in the sum."""
+    here = await site(faults=[Fault.reset(), Fault.truncated(), Fault.status(500)])
+    async with here.job(PROMPTS[:10]) as job:
+        await job.run()
+
+    assert job.stats.done == 10
+    assert here.emulator.paid == 10 + job.stats.possibly_paid == 12
+    assert job.stats.retried == 3
+
+
+async def test_unknown_charges_can_be_held_for_review(site: Any) -> None:
+    """Who would rather look than pay twice must be able to."""
+    here = await site(faults=[Fault.reset()])
+    async with here.job(PROMPTS[:10], on_unknown="hold") as job:
+        await job.run()
+    async with here.job(PROMPTS[:10], on_unknown="hold") as still:
+        await still.run()
+    held = still.stats
+    async with here.job(PROMPTS[:10]) as released:
+        await released.run()
+
+    assert (job.stats.done, job.stats.unknown, held.unknown) == (9, 1, 1)
+    assert released.stats.done == 10
+    assert here.emulator.paid == 11
+
+
+async def test_failed_items_are_sent_again_only_when_asked(site: Any) -> None:
+    """A moderated prompt resent on every resume would never end."""
+    here = await site(faults=[Fault.status(403)] * 2)
+    async with here.job(PROMPTS[:10]) as job:
+        await job.run()
+    async with here.job(PROMPTS[:10]) as again:
+        await again.run()
+    requests = here.emulator.stats.requests
+    async with here.job(PROMPTS[:10], retry_failed=True) as retried:
+        await retried.run()
+
+    assert job.stats.failed == again.stats.failed == 2
+    assert here.emulator.stats.requests == requests + 2 + 2  # the balance is asked twice
+    assert (retried.stats.done, retried.stats.failed) == (10, 0)
+    assert {record.attempts for record in retried.records()} == {1, 2}
+
+
+async def test_a_deadline_fails_its_item_alone(site: Any) -> None:
+    """One stuck request must not hold the job, nor take others with it."""
+    here = await site(faults=[Fault.stall()], latency=1.0)
+    async with here.job(PROMPTS[:5], deadline=10.0) as job:
+        await job.run()
+
+    assert (job.stats.done, job.stats.failed, job.stats.possibly_paid) == (4, 1, 1)
+    (failed,) = [record for record in job.records() if record.state == "failed"]
+    assert "deadline of 10 s" in failed.error
+
+
+async def test_retries_do_not_starve_the_rest(site: Any) -> None:
+    """Items that wait to be tried again must not stop the others from being sent."""
+    here = await site(faults=[Fault.status(500)] * 8, latency=0.5)
+    async with here.job(PROMPTS, concurrency=8) as job:
+        first = [outcome.index async for outcome in job][:20]
+
+    assert job.stats.done == 40
+    assert len([index for index in first if index >= 8]) > 5
+
+
+async def test_a_second_process_is_refused(site: Any) -> None:
+    """Two writers would send everything twice."""
+    here = await site()
+    async with here.job(PROMPTS[:1]):
+        with pytest.raises(JobLockedError, match=r"another process .* is at work"):
+            await here.job(PROMPTS[:1]).__aenter__()
+
+
+async def test_a_folder_with_images_and_no_journal_is_refused(site: Any) -> None:
+    """Somebody's pictures must not be written over."""
+    here = await site()
+    (here.out / "images").mkdir(parents=True)
+    with pytest.raises(StorageError, match="holds images but no journal"):
+        await here.job(PROMPTS[:1]).__aenter__()
+
+
+async def test_a_damaged_journal_is_said_in_a_sentence(site: Any) -> None:
+    """A traceback out of SQLite tells nobody what to do."""
+    here = await site()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+    journal = here.out / "journal.sqlite"
+    journal.write_bytes(b"\x00garbage" * 2_000)
+    with pytest.raises(JournalError, match=r"is damaged .* the images beside it are whole"):
+        await here.job(PROMPTS).__aenter__()
+
+
+async def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(
+    site: Any, tmp_path: Path
+) -> None:
+    """A wrong --out must be known before anything is sent."""
+    here = await site()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match=r"cannot write in .*file/out"):
+        await here.job(PROMPTS, out=tmp_path / "file" / "out").__aenter__()
+    assert here.emulator.stats.requests == 0
+
+
+async def test_a_full_disk_stops_the_job_and_what_was_done_stays(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk must stop the spending, and the next run must go on."""
+    here = await site(latency=0.5)
+    write, room = PartFile.write, 12
+
+    def write_while_there_is_room(part: PartFile, data: bytes) -> None:
+        nonlocal room
+        if part.target.suffix == ".png":
+            room -= 1
+        if room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(part, data)
+
+    monkeypatch.setattr(PartFile, "write", write_while_there_is_room)
+    job = here.job(PROMPTS, concurrency=4)
+
+    async def work() -> None:
+        async with job:
+            await job.run()
+
+    with pytest.raises(StorageError, match="the disk is full; what was done is safe"):
+        await work()
+    monkeypatch.undo()
+    paid = here.emulator.paid
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert paid <= 12 + 4
+    assert rest.stats.resumed == 12
+    assert rest.stats.done == 40
+    assert here.emulator.paid == 40 + rest.stats.possibly_paid
+    assert here.files(".*.part") == []
+
+
+async def test_lockouts_longer_than_patience_fail_items_without_paying(site: Any) -> None:
+    """A key that stays locked must end in failures that say so, not in a hang."""
+    here = await site(
+        retry=RetryPolicy(lockouts=1), faults=[Fault.rate_limited(lock_out=False)] * 3
+    )
+    async with here.job(PROMPTS[:1]) as job:
+        await job.run()
+
+    assert job.stats.failed == 1
+    assert here.emulator.paid == 0
