@@ -115,8 +115,8 @@ def demo(*, out: Path | None, count: int, as_json: bool) -> int:
     """
     folder = _free_folder(out)
     say(
-        f"emulated: {count} images from a server in this process with the service's own limit "
-        f"(150 requests in 10 s); its lock-out is {_LOCKOUT:g} s instead of 60 s"
+        f"emulated: {count} images from a server in this process; it keeps the service's limit, "
+        f"150 requests in 10 s, and locks out for {_LOCKOUT:g} s instead of 60 s"
     )
     try:
         result = run(_run(folder, count))

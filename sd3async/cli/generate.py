@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 import click
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sd3async._threads import in_thread
 from sd3async.cli.exits import INTERRUPTED, run, say
@@ -22,7 +23,14 @@ from sd3async.cli.options import (
 from sd3async.cli.targets import Target
 from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
 from sd3async.models.results import GeneratedImage
-from sd3async.telemetry import AttemptSent, Event, Frozen, Retried
+from sd3async.telemetry import (
+    Answered,
+    AttemptSent,
+    Event,
+    Frozen,
+    PermitGranted,
+    Retried,
+)
 from sd3async.wire import ACCEPT_VALUES
 
 
@@ -112,7 +120,7 @@ def _read_prompt(prompt: str) -> str:
 
 
 def _generate(request: GenerationRequest, target: Target, call: _Call) -> GeneratedImage:
-    watcher = _Watcher(request.endpoint)
+    watcher = Watcher(request.endpoint)
 
     async def work() -> GeneratedImage:
         async with client_from_options(
@@ -128,40 +136,65 @@ def _generate(request: GenerationRequest, target: Target, call: _Call) -> Genera
     try:
         return run(work())
     except KeyboardInterrupt:
-        say(f"interrupted {watcher.charge_words}")
+        say(f"interrupted; {watcher.charge_words}")
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-class _Watcher:
-    """Tells on stderr what the wait is for."""
+class Watcher:
+    """Tells on stderr what the wait is for: an observer of the client."""
 
     def __init__(self, endpoint: str) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._status = self._console.status(f"generating with {endpoint} …")
-        self._is_sent = False
+        self._spinner = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._generating = f"generating with {endpoint}"
+        self._task = self._spinner.add_task(self._generating)
+        self._is_under_way = False
+        self._was_cut_off = False
 
     @contextmanager
     def shown(self) -> Generator[None]:
         """Turn a spinner while the block runs, on a terminal."""
-        with self._status:
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._spinner:
             yield
 
     @property
     def charge_words(self) -> str:
         """What an interruption may cost."""
-        if self._is_sent:
-            return "after the request was sent: it may be charged all the same"
-        return "before anything was sent"
+        if self._is_under_way or self._was_cut_off:
+            return "the request was on its way, so it may be charged all the same"
+        return "nothing was charged"
 
     def __call__(self, event: Event) -> None:
-        """Note an event: an observer of the client."""
-        if isinstance(event, AttemptSent):
-            self._is_sent = True
-        elif isinstance(event, Frozen):
-            self._say(f"the service answered 429: the key is locked out for {event.seconds:g} s")
-        elif isinstance(event, Retried) and event.wait > 0:
-            problem = event.problem.rstrip(".")
-            self._say(f"attempt {event.attempt}: {problem}; trying again in {event.wait:.1f} s")
+        """Note an event, and say what a person should know."""
+        match event:
+            case PermitGranted():
+                self._spinner.update(self._task, description=self._generating)
+            case AttemptSent():
+                self._is_under_way = True
+            case Answered(status=status) if status >= 400:  # not charged, by the documents
+                self._is_under_way = False
+            case Frozen(seconds=seconds):
+                self._spinner.update(self._task, description="waiting for the lock-out to end")
+                self._say(f"the service answered 429: the key is locked out for {seconds:g} s")
+            case Retried():
+                self._was_cut_off |= event.may_be_charged
+                self._is_under_way = False
+                problem = event.problem.rstrip(".")
+                if event.wait > 0:
+                    self._say(
+                        f"attempt {event.attempt}: {problem}; trying again in {event.wait:.1f} s"
+                    )
+            case _:
+                pass
 
     def _say(self, words: str) -> None:
         self._console.print(f"sd3async: {words}", markup=False)

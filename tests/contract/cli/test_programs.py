@@ -77,7 +77,7 @@ def test_an_interruption_says_whether_money_may_be_gone_and_leaves_no_file(
 
     assert code == 130
     assert not out
-    assert "interrupted after the request was sent: it may be charged all the same" in err
+    assert "interrupted; the request was on its way, so it may be charged all the same" in err
     assert not list(Path().iterdir())
 
 
