@@ -90,6 +90,10 @@ class _StreamedBody(Payload):
     ) -> None:
         await self.write(writer)
 
+    def __deepcopy__(self, memo: object) -> Self:
+        # aioresponses copies what it is called with, and the callbacks lead to the whole client.
+        return self
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Only aiohttp's debugging asks for this; a streamed body has no text."""
         raise TypeError("a streamed body has no text")
