@@ -13,6 +13,11 @@ from sd3async.bench.units import (
 )
 
 
+def _name(value: object) -> str:
+    """Name a case the same in every process that collects it."""
+    return getattr(value, "__name__", str(value))
+
+
 def ints(text: str) -> list[int]:
     return parse_numbers(text, int)
 
@@ -36,7 +41,7 @@ def floats(text: str) -> list[float]:
         (parse_mix, "sd3=3,core", {"sd3": 3.0, "core": 1.0}),
         (parse_rate_limit, "150/10s", (150, 10.0)),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_a_quantity_means_what_it_says(
     parse: Callable[[str], object], text: str, value: object
@@ -61,7 +66,7 @@ def test_a_quantity_means_what_it_says(
         (floats, ","),
         (floats, "inf"),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_nonsense_is_refused_with_the_word_in_it(parse: Callable[[str], object], text: str) -> None:
     """A guess at what was meant measures something else."""
