@@ -18,7 +18,7 @@ from unit.limiter.scenarios import (
     scenarios,
 )
 
-EXAMPLES = 150
+EXAMPLES = 120
 
 
 async def play_and_check(scenario: Scenario, kept_servers: list[Server]) -> None:

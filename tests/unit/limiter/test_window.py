@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,24 @@ def test_taking_back_a_forgotten_stamp_does_nothing() -> None:
     window.remove(0.0)
 
     assert len(window) == 1
+
+
+def test_every_change_is_minded_at_once() -> None:
+    """An answer is remembered until something changes; a stale one would break the limit."""
+    window = a_window([0.0, 1.0])
+    answers = [window.opens_at(2)]
+
+    for change in (
+        lambda: window.add(2.0),
+        window.grant,
+        window.refund,
+        lambda: window.remove(2.0),
+    ):
+        change()
+        answers.append(window.opens_at(2))
+
+    two, three, three_and_one_unwritten = SPAN * 3 / 2, SPAN * 5 / 3, 2.0 + 2 * SPAN
+    assert answers == pytest.approx([two, three, three_and_one_unwritten, three, two])
 
 
 def test_a_changed_limit_is_minded_at_once() -> None:
