@@ -20,11 +20,12 @@ from sd3async.emulator.checks import Strictness, form_problems, header_problems
 from sd3async.emulator.delivery import deliver, stall, vanish
 from sd3async.emulator.faults import Fault, chance
 from sd3async.emulator.form import Form, read_form
-from sd3async.emulator.images import Picture, label, payload_of_size, render, render_from
+from sd3async.emulator.images import Picture, render, render_from
 from sd3async.emulator.journal import Journal, Visit, key_id
 from sd3async.emulator.ledger import Ledger
 from sd3async.emulator.limits import Verdict
 from sd3async.emulator.orders import Order, fault_answer, image_answer, order_from
+from sd3async.emulator.payloads import label, payload_of_size
 from sd3async.emulator.settings import Settings
 from sd3async.emulator.uploads import UndecodableImageError, decode, read_facts
 

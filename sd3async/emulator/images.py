@@ -8,27 +8,15 @@ import functools
 import hashlib
 import io
 import random
-import struct
-import zlib
 
 import attrs
 from PIL import Image, ImageFilter
 
 from sd3async.emulator.scenery import paint
 
-__all__ = [
-    "NOTICE",
-    "Picture",
-    "draw",
-    "encode",
-    "label",
-    "payload_of_size",
-    "render",
-    "render_from",
-]
+__all__ = ["Picture", "draw", "encode", "render", "render_from"]
 
 _USUAL_CFG_SCALE = 4.0
-NOTICE = "drawn by the sd3async emulator, not by a model"
 
 
 @attrs.frozen
@@ -114,73 +102,3 @@ def render(picture: Picture) -> bytes:
 def render_from(picture: Picture, upload: Image.Image) -> bytes:
     """Return the encoded picture of a request with an upload of the picture's size."""
     return encode(draw(picture, upload), picture.output_format)
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(content, zlib.crc32(kind))
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-
-_PNG_START = 8 + 25  # [bytes] signature and IHDR chunk
-
-
-def label(data: bytes, output_format: str, request_id: str) -> bytes:
-    """Return the file with a note on its origin, fresh for each answer.
-
-    The service's files differ from call to call in the same way, by signed metadata: whoever
-    compares images has to compare pixels.
-
-    Args:
-        data: An encoded image.
-        output_format: Its format; WebP has no simple place for a note and is returned as it is.
-        request_id: Told in the note.
-    """
-    note = f"{NOTICE}; {request_id}".encode()
-    if output_format == "png":
-        chunk = _png_chunk(b"tEXt", b"Source\0" + note)
-        return data[:_PNG_START] + chunk + data[_PNG_START:]
-    if output_format == "jpeg":
-        return data[:2] + b"\xff\xfe" + struct.pack(">H", len(note) + 2) + note + data[2:]
-    return data
-
-
-@functools.lru_cache(maxsize=32)
-def _split_field(size: tuple[int, int]) -> bytes:
-    width, height = size
-    row = (width + 7) // 8
-    sky = (b"\0" + b"\x00" * row) * (height * 3 // 5)
-    ground = (b"\0" + b"\xff" * row) * (height - height * 3 // 5)
-    return _png_chunk(b"IDAT", zlib.compress(sky + ground, 9))
-
-
-@functools.lru_cache(maxsize=8)
-def _padding(size: int) -> bytes:
-    return _png_chunk(b"paDd", bytes(size)) if size else b""
-
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_END = _png_chunk(b"IEND", b"")
-
-
-def payload_of_size(picture: Picture, target: int) -> bytes:
-    """Return a file of about `target` bytes that costs next to nothing to make, for load tests.
-
-    It is a PNG whatever format was asked for: two plain colours that depend on the request, in
-    the documented size, with padding that decoders skip.
-
-    Args:
-        picture: Decides colours and dimensions.
-        target: Wanted length [bytes]; what the image itself needs (some 300) is the least.
-    """
-    digest = hashlib.sha256(repr(picture).encode()).digest()
-    width, height = picture.size
-    head = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 3, 0, 0, 0))
-    image = (
-        _PNG_SIGNATURE,
-        head,
-        _png_chunk(b"PLTE", digest[:6]),
-        _split_field(picture.size),
-        _PNG_END,
-    )
-    room = target - sum(map(len, image)) - 12
-    return b"".join((*image[:-1], _padding(max(0, room)), image[-1]))

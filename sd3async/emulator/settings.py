@@ -44,7 +44,9 @@ def _one_of(*choices: object) -> Any:
 
 @attrs.define(kw_only=True, eq=False)
 class Settings:
-    """The emulator's settings; most may be changed while it runs.
+    """The emulator's settings.
+
+    Most may be changed while it runs; those of the limit and the balance need a `reset` then.
 
     Attributes:
         host: Loopback address to listen on.
@@ -74,7 +76,8 @@ class Settings:
             ignored as by the service.
         models: Accepted names of sd3 models, or None for all that the table has.
         turbo_negative_prompt: Whether sd3-large-turbo takes a negative prompt.
-        image_bytes: None draws pictures; a number sends quick payloads of about that length.
+        image_bytes: None draws pictures; a number sends quick payloads of about that length,
+            and uploads are checked but not decoded.
         journal_limit: How many requests the journal keeps.
         clock: Time; by default the loop's when that is virtual, else the system's.
     """

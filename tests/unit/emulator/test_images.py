@@ -1,23 +1,13 @@
 """Pictures: decodable, of the right size, the same for the same request, different otherwise."""
 
 import io
-import warnings
 from typing import Any
 
 import attrs
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from sd3async.emulator.images import (
-    NOTICE,
-    Picture,
-    draw,
-    encode,
-    label,
-    payload_of_size,
-    render,
-    render_from,
-)
+from sd3async.emulator.images import Picture, draw, render, render_from
 
 SMALL = Picture(
     prompt="a lighthouse at dusk", negative_prompt="", model="sd3.5-large", seed=7, size=(192, 128)
@@ -32,7 +22,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 def test_each_format_decodes(output_format: str) -> None:
     """What is sent has to be a real image of the type it claims."""
-    data = label(render(attrs.evolve(SMALL, output_format=output_format)), output_format, "ab" * 16)
+    data = render(attrs.evolve(SMALL, output_format=output_format))
 
     image = Image.open(io.BytesIO(data))
     image.load()
@@ -116,40 +106,3 @@ def test_filtered_images_are_blurred() -> None:
         return difference(image, shifted)
 
     assert edges(soft) < edges(sharp) / 2
-
-
-def test_labels_change_the_bytes_but_not_the_pixels() -> None:
-    """The service's files differ from call to call; images are compared by pixels."""
-    data = render(SMALL)
-    one, other = label(data, "png", "1" * 32), label(data, "png", "2" * 32)
-    opened = [Image.open(io.BytesIO(labelled)) for labelled in (one, other)]
-
-    assert one != other
-    assert opened[0].tobytes() == opened[1].tobytes()
-    assert NOTICE in opened[0].info["Source"]
-
-
-def test_a_jpeg_tells_its_origin() -> None:
-    """Nobody should take a drawing for a model's work."""
-    data = label(encode(draw(SMALL), "jpeg"), "jpeg", "1" * 32)
-
-    assert NOTICE.encode() in Image.open(io.BytesIO(data)).info["comment"]
-
-
-@pytest.mark.parametrize("target", [0, 1000, 1_500_000])
-def test_quick_payloads_are_real_images_of_about_the_length(target: int) -> None:
-    """Load tests want bytes that cost nothing and still decode."""
-    data = payload_of_size(attrs.evolve(SMALL, size=(1024, 1024)), target)
-
-    with warnings.catch_warnings(action="error"):
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    assert image.size == (1024, 1024)
-    assert len(data) == target or len(data) < 600
-
-
-def test_quick_payloads_differ_by_request() -> None:
-    """A mix-up of two answers must show under load too."""
-    one, other = (payload_of_size(attrs.evolve(SMALL, seed=seed), 1000) for seed in (1, 2))
-
-    assert one != other
