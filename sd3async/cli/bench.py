@@ -3,10 +3,11 @@
 import datetime
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
+import attrs
 import click
 from rich.console import Console
 
@@ -332,6 +333,7 @@ def run(
     sd3async bench --emulator --rate 5,10,14 --arrival poisson --repeat 3
     sd3async bench --emulator --find-knee --emulator-latency 2..8
     """
+    outputs = _Outputs(html, plots, plot_format, as_json)
     check_server(base_url=base_url, emulator=emulator)
     plan = plan_of(options)
     keys = (EMULATED_KEY,) if emulator else config.read_keys(None)
@@ -348,13 +350,14 @@ def run(
         budget = Budget() if cap is None else Budget(cap)
         try:
             exits.run(_measure(plan, file, url=url, keys=keys, budget=budget))
-        finally:
-            file.close()
-            exits.say(f"raw results: {path}")
-            report = _show(
-                read_session(path), html=html, plots=plots, plot_format=plot_format, as_json=as_json
-            )
-    return _exit_code(report, budget)
+        except KeyboardInterrupt:
+            with suppress(ResultsError):  # too early for any
+                outputs.show(read_session(path))
+            exits.say(f"raw results so far: {path}")
+            raise
+    found = outputs.show(read_session(path))
+    exits.say(f"raw results: {path}")
+    return _exit_code(found, budget)
 
 
 @bench.command()
@@ -365,7 +368,7 @@ def report(
     *, results: Path, html: Path | None, plots: Path | None, plot_format: str, as_json: bool
 ) -> None:
     """Report results again, without running anything."""
-    _show(_read(results), html=html, plots=plots, plot_format=plot_format, as_json=as_json)
+    _Outputs(html, plots, plot_format, as_json).show(_read(results))
 
 
 @bench.command("compare")
@@ -448,28 +451,35 @@ def _read(path: Path) -> Session:
         raise click.UsageError(str(error)) from error
 
 
-def _show(
-    session: Session, *, html: Path | None, plots: Path | None, plot_format: str, as_json: bool
-) -> Report:
-    """Print a session's report, and write its page and pictures."""
-    found = Report.of(session)
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        print_report(found, _console())
-    if html is not None:
-        from sd3async.bench.page import render_page
+@attrs.frozen
+class _Outputs:
+    """How a session is to be shown."""
 
-        html.write_text(render_page(found, session), encoding="utf-8")
-        exits.say(f"page: {html}")
-    if plots is not None:
-        from sd3async.bench.plots import draw_all, save
+    html: Path | None
+    plots: Path | None
+    plot_format: str
+    as_json: bool
 
-        plots.mkdir(parents=True, exist_ok=True)
-        for name, figure in draw_all(found, session).items():
-            save(figure, plots / f"{name}.{plot_format}", plot_format)
-        exits.say(f"pictures: {plots}")
-    return found
+    def show(self, session: Session) -> Report:
+        """Print the report, and write the page and the pictures."""
+        found = Report.of(session)
+        if self.as_json:
+            print_json(found.to_dict())
+        else:
+            print_report(found, _console())
+        if self.html is not None:
+            from sd3async.bench.page import render_page
+
+            self.html.write_text(render_page(found, session), encoding="utf-8")
+            exits.say(f"page: {self.html}")
+        if self.plots is not None:
+            from sd3async.bench.plots import draw_all, save
+
+            self.plots.mkdir(parents=True, exist_ok=True)
+            for name, figure in draw_all(found, session).items():
+                save(figure, self.plots / f"{name}.{self.plot_format}", self.plot_format)
+            exits.say(f"pictures: {self.plots}")
+        return found
 
 
 def _console() -> Console:
