@@ -55,7 +55,7 @@ DEFAULT_PORT = 8150
 @click.option(
     "--latency",
     metavar="SECONDS",
-    help="How long a generation takes: 2, or uniform:1:3, lognormal:4:0.5 (median, sigma), "
+    help="How long a generation takes: 2, or 1..3, or lognormal:4:0.5 (median, sigma), or "
     "exponential:2:1 (mean, minimum).  [default: 0]",
 )
 @click.option(
@@ -146,7 +146,8 @@ def latency_from_text(text: str) -> "Latency":
     """Return the distribution that a word stands for.
 
     Args:
-        text: Seconds, or a distribution's name and its numbers, separated by colons.
+        text: Seconds, or `low..high`, or a distribution's name and its numbers, separated by
+            colons.
 
     Raises:
         ValueError: The word stands for none.
@@ -159,7 +160,8 @@ def latency_from_text(text: str) -> "Latency":
         "lognormal": LogNormal,
         "uniform": Uniform,
     }
-    name, *numbers = text.split(":")
+    low, dots, high = text.partition("..")
+    name, *numbers = ["uniform", low, high] if dots else text.split(":")
     if name not in kinds:
         name, numbers = "constant", [name, *numbers]
     try:

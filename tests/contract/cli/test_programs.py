@@ -124,6 +124,25 @@ def test_the_demo_delivers_every_image_through_trouble(
     assert "image-to-image" in {line["request"].get("mode") for line in lines}
 
 
+def test_the_demo_ends_with_a_table_and_finds_a_folder_of_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second demo would fail, or overwrite the first."""
+    monkeypatch.setattr("sd3async.cli.demo._LOCKOUT", 0.1)
+    monkeypatch.setattr("sd3async.cli.demo._MEDIAN_LATENCY", 0.02)
+    Path("sd3async-demo").mkdir()
+    Path("sd3async-demo/index.html").write_text("the first")
+    result = run("demo", "--count", "8")
+
+    assert result.exit_code == 0, result.stderr
+    assert "emulated" in result.stdout
+    for row in ("done", "failed", "retried", "frozen", "rate", "credits", "possibly charged"):
+        assert f"│ {row} " in result.stdout
+    assert result.stdout.endswith("gallery: sd3async-demo-2/index.html\n")
+    assert "perhaps charged, and sent again" in result.stderr
+    assert Path("sd3async-demo/index.html").read_text() == "the first"
+
+
 def test_the_demo_takes_nobody_elses_folder(run: Run) -> None:
     """Somebody's images would be mixed with drawn ones."""
     Path("mine").mkdir()
