@@ -1,6 +1,8 @@
 """The admission rule, against its definition."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -109,13 +111,14 @@ def test_every_change_is_minded_at_once() -> None:
     """An answer is remembered until something changes; a stale one would break the limit."""
     window = a_window([0.0, 1.0])
     answers = [window.opens_at(2)]
-
-    for change in (
-        lambda: window.add(2.0),
+    changes: list[Callable[[], None]] = [
+        partial(window.add, 2.0),
         window.grant,
         window.refund,
-        lambda: window.remove(2.0),
-    ):
+        partial(window.remove, 2.0),
+    ]
+
+    for change in changes:
         change()
         answers.append(window.opens_at(2))
 
