@@ -10,6 +10,7 @@ import pytest
 
 from sd3async import CoreRequest, SD3Request
 from sd3async.bulk import Defaults, ManifestError
+from sd3async.bulk.plan import plan
 from sd3async.emulator import Fault
 from support.pictures import picture
 
@@ -129,6 +130,20 @@ async def test_a_changed_manifest_adds_and_drops_and_keeps(site: Any, tmp_path: 
     assert [record.prompt for record in records] == ["zero", "one", "three"]
     assert [record.index for record in records] == [3, 0, 2]
     assert len(here.files("*.png")) == 4
+
+
+async def test_a_plan_leaves_out_what_is_done_and_changes_nothing(site: Any) -> None:
+    """The price of the rest is what somebody who resumes wants to know."""
+    here = await site()
+    prompts = [f"p{number}" for number in range(10)]
+    async with here.job(prompts, max_credits=26) as job:
+        await job.run()
+    before = (here.out / "journal.sqlite").read_bytes()
+    planned = await plan([*prompts, "more"], out=here.out)
+
+    assert (planned.total, planned.done, planned.to_send) == (11, 4, 7)
+    assert (planned.credits, planned.credits_spent) == (7 * 6.5, 4 * 6.5)
+    assert (here.out / "journal.sqlite").read_bytes() == before
 
 
 async def test_higher_priorities_go_first(site: Any) -> None:

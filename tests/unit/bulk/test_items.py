@@ -1,0 +1,142 @@
+"""From a line to its items: defaults, variations, and refusals that name the field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd3async import InvalidRequestError
+from sd3async.bulk import Defaults
+from sd3async.bulk.items import Item, items_of
+from sd3async.bulk.manifest import Line
+from support.pictures import picture
+
+HERE = Path("/nowhere")
+
+
+def items(fields: dict[str, Any], defaults: Defaults | None = None, **options: Any) -> list[Item]:
+    options.setdefault("folder", HERE)
+    return list(items_of(Line(1, fields), defaults or Defaults(), **options))
+
+
+def only(fields: dict[str, Any], defaults: Defaults | None = None, **options: Any) -> Item:
+    (item,) = items(fields, defaults, **options)
+    return item
+
+
+def test_a_batch_line_is_unwrapped() -> None:
+    """Batch files made for another service's runner must work as they are."""
+    item = only(
+        {
+            "custom_id": "r-1",
+            "method": "POST",
+            "url": "/v2beta/stable-image/generate/core",
+            "body": {"prompt": "x", "seed": 4},
+        }
+    )
+
+    assert (item.id, item.request.endpoint, item.request.seed) == ("r-1", "core", 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"custom_id": "a"}, "body: is missing"),
+        ({"body": {"prompt": "x"}, "method": "GET"}, "method: is 'GET'"),
+        ({"body": {"prompt": "x"}, "url": "/v1/images"}, "url: is '/v1/images'"),
+        ({"body": {"prompt": "x"}, "prompt": "y"}, "prompt: is given both"),
+        ({"prompt": "x", "endpoint": "sd4"}, "endpoint: is 'sd4'"),
+        ({"prompt": "x", "endpoint": []}, r"endpoint: is \[\]"),
+        ({"prompt": "x", "size": 1}, "size: is no field of sd3"),
+        ({"prompt": "x", "id": ""}, "id: is no name"),
+        ({"prompt": "x", "id": "a\nb"}, "id: is no name"),
+        ({"prompt": "x", "tags": 3}, "tags: is no list"),
+        ({"prompt": "x", "tags": [3]}, "tags: holds something"),
+        ({"prompt": "x", "priority": 1.5}, "priority: is 1.5"),
+        ({"prompt": "x", "priority": True}, "priority: is True"),
+        ({"prompt": "x", "seed": True}, "seed: is True"),
+        ({"prompt": "\ud800"}, "lone surrogate"),
+        ({"prompt": "x", "image": "no.png", "strength": 1}, "image: cannot read"),
+    ],
+)
+def test_a_bad_line_names_its_field(fields: dict[str, Any], words: str) -> None:
+    """The reason must tell what to change, without a look at the code."""
+    with pytest.raises(InvalidRequestError, match=words):
+        items(fields)
+
+
+def test_defaults_fill_what_a_line_does_not_say() -> None:
+    """A line's own word must win over the command line's."""
+    defaults = Defaults(fields={"model": "sd3.5-medium", "output_format": "webp"})
+    plain = only({"prompt": "x"}, defaults).request.to_dict()
+    own = only({"prompt": "x", "model": "sd3.5-flash"}, defaults).request.to_dict()
+
+    assert (plain["model"], plain["output_format"]) == ("sd3.5-medium", "webp")
+    assert own["model"] == "sd3.5-flash"
+
+
+def test_defaults_that_do_not_fit_a_line_are_left_out(tmp_path: Path) -> None:
+    """`--model` in a mixed manifest must not make every core line a bad one."""
+    (tmp_path / "a.png").write_bytes(picture())
+    fields = {"model": "sd3.5-medium", "aspect_ratio": "16:9", "strength": 0.4}
+    defaults = Defaults(fields=fields)
+    core = only({"prompt": "x", "endpoint": "core"}, defaults).request.to_dict()
+    edit = only({"prompt": "x", "image": "a.png"}, defaults, folder=tmp_path).request.to_dict()
+
+    assert "model" not in core
+    assert "strength" not in core
+    assert core["aspect_ratio"] == "16:9"
+    assert "aspect_ratio" not in edit
+    assert edit["strength"] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("fields", "seeds"),
+    [({}, [10, 11, 12]), ({"seed": 3}, [3, 4, 5]), ({"seed": 0}, [0, 0, 0])],
+    ids=["start", "own", "random"],
+)
+def test_variations_count_seeds_up(fields: dict[str, Any], seeds: list[int]) -> None:
+    """Three variations with one seed would be one picture, linked twice."""
+    defaults = Defaults(repeat=3, seed_start=10)
+    made = items({"prompt": "x", "id": "a", **fields}, defaults)
+
+    assert [item.request.seed for item in made] == seeds
+    assert [item.id for item in made] == ["a-1", "a-2", "a-3"]
+
+
+def test_a_manifest_that_moves_keeps_its_identities(tmp_path: Path) -> None:
+    """A folder copied to another machine must not be paid for again."""
+    made: list[Item] = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a.png").write_bytes(picture())
+        fields = {"prompt": "x", "image": "a.png", "strength": 0.5}
+        made.append(only(fields, folder=folder))
+
+    assert made[0].identity == made[1].identity
+    assert made[0].fields != made[1].fields
+
+
+def test_images_as_bytes_are_kept_once_by_their_hash() -> None:
+    """A journal full of base64 would be larger than the images."""
+    kept: dict[str, bytes] = {}
+    data = picture()
+    item = only({"prompt": "x", "image": data, "strength": 0.5}, save_input=kept.__setitem__)
+
+    ((name, saved),) = kept.items()
+    assert saved == data
+    assert json.loads(item.fields)["image"] == name
+    assert name.startswith("inputs/")
+    assert name.endswith(".png")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"repeat": 0}, "repeat"), ({"seed_start": 0}, "seed_start"), ({"endpoint": "x"}, "endpoint")],
+)
+def test_bad_defaults_are_refused(options: dict[str, Any], words: str) -> None:
+    """A default that is wrong would make every line a bad one."""
+    with pytest.raises(InvalidRequestError, match=words):
+        Defaults(**options)

@@ -1,0 +1,155 @@
+"""Manifests: every shape, read a line at a time, and every bad line named."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sd3async.bulk import BadLine, ManifestError
+from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
+
+
+def read(text: str | bytes, shape: Shape | None = None, **options: Any) -> list[Line | BadLine]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(read_lines(io.BytesIO(data), shape, **options))
+
+
+def bad(text: str | bytes, shape: Shape) -> BadLine:
+    (only,) = [line for line in read(text, shape) if isinstance(line, BadLine)]
+    return only
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("a.jsonl", "jsonl"),
+        ("a.NDJSON", "jsonl"),
+        ("a.csv", "csv"),
+        ("a.tsv", "csv"),
+        ("a.txt", "text"),
+        ("a.prompts", None),
+    ],
+)
+def test_the_name_tells_the_shape(name: str, shape: str | None) -> None:
+    """A CSV read as prompts would pay for its header."""
+    assert shape_of(Path(name)) == shape
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ('\n {"prompt": "x"}\n', {"prompt": "x"}),
+        ("a cat\n", {"prompt": "a cat"}),
+        ('"quoted" words', {"prompt": '"quoted" words'}),
+    ],
+    ids=["json", "text", "quoted"],
+)
+def test_without_a_name_the_first_line_tells_the_shape(text: str, first: dict[str, str]) -> None:
+    """Standard input has no name."""
+    line = read(text)[0]
+
+    assert isinstance(line, Line)
+    assert line.fields == first
+
+
+def test_lines_keep_their_numbers_past_blank_ones_and_a_byte_order_mark() -> None:
+    """A reason on the wrong line number sends people hunting."""
+    lines = read(b"\xef\xbb\xbfone\r\n\r\n   \ntwo", "text")
+
+    assert lines == [Line(1, {"prompt": "one"}), Line(4, {"prompt": "two"})]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "is a JSON list; an object is needed"),
+        ('{"prompt": "a", "prompt": "b"}', "'prompt' is given twice"),
+        ("[" * 100_000, "nested too deep"),
+        (b"\xff\xfe", "is not UTF-8 at byte 1"),
+    ],
+    ids=["cut off", "list", "double", "deep", "encoding"],
+)
+def test_what_is_no_json_object_is_a_bad_line(line: str | bytes, reason: str) -> None:
+    """One odd line must name itself, and not hide the good ones after it."""
+    data = line.encode() if isinstance(line, str) else line
+    lines = read(b'{"prompt": "x"}\n' + data + b'\n{"prompt": "y"}', "jsonl")
+
+    assert isinstance(lines[1], BadLine)
+    assert lines[1].number == 2
+    assert reason in lines[1].reason
+    assert lines[2] == Line(3, {"prompt": "y"})
+
+
+def test_a_line_without_end_is_not_read_to_memory() -> None:
+    """Somebody's video must be refused, not loaded."""
+    assert "longer than 16 MiB" in bad(b"x" * (17 * 2**20), "text").reason
+
+
+def test_csv_cells_get_the_types_their_fields_have() -> None:
+    """A seed that arrives as text would be refused for every row."""
+    text = 'prompt,seed,strength,tags,priority,id\n"a, b",7,0.5,red; blue,2,x\n"two\nlines",,,,,\n'
+    first, second = read(text, "csv")
+
+    assert isinstance(first, Line)
+    assert isinstance(second, Line)
+    assert first.fields == {
+        "prompt": "a, b",
+        "seed": 7,
+        "strength": 0.5,
+        "tags": ["red", "blue"],
+        "priority": 2,
+        "id": "x",
+    }
+    assert second.fields == {"prompt": "two\nlines"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("text\nx\n", "names no column 'prompt'"),
+        ("prompt,prompt\nx,y\n", "names 'prompt' twice"),
+        ("prompt,\nx,y\n", "column 2 has no name"),
+        ("prompt\nx,y\n", "has 2 cells; the header names 1"),
+        ("prompt,seed\nx,many\n", "seed: is 'many'; a number is needed"),
+        ('prompt\n"x\n', "unexpected end of data"),
+        (b"prompt\n\xff\n", "is not UTF-8"),
+    ],
+    ids=["no prompt", "double", "nameless", "too many", "number", "quote", "encoding"],
+)
+def test_bad_csv_is_named(text: str | bytes, reason: str) -> None:
+    """A shifted column must not become 10,000 odd pictures."""
+    assert reason in bad(text, "csv").reason
+
+
+def test_tabs_can_part_the_cells() -> None:
+    """Spreadsheets export them."""
+    assert read("prompt\tseed\na, b\t3\n", "csv", delimiter="\t") == [
+        Line(2, {"prompt": "a, b", "seed": 3})
+    ]
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.none())))
+def test_what_json_writes_is_read_back(rows: list[dict[str, Any]]) -> None:
+    """Whatever a program dumps a line at a time must arrive unchanged."""
+    text = "\n".join(json.dumps(row) for row in rows)
+
+    assert [line.fields for line in read(text, "jsonl") if isinstance(line, Line)] == rows
+
+
+@given(st.binary())
+def test_no_bytes_break_the_reader(data: bytes) -> None:
+    """A manifest is somebody's file: anything can be in it."""
+    for shape in ("jsonl", "csv", "text", None):
+        for line in read_lines(io.BytesIO(data), shape):
+            assert line.number >= 1
+
+
+def test_a_manifest_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """A typo in a path is the commonest mistake of all."""
+    with pytest.raises(ManifestError, match=r"cannot be read: no such file"):
+        open_manifest(tmp_path / "missing.jsonl")
