@@ -1,6 +1,7 @@
 """What held a scenario back: the service, or something on this side that spoils the figures."""
 
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -10,7 +11,8 @@ from sd3async.bench.stats import ScenarioSummary
 Bound: TypeAlias = Literal["service", "limiter", "pool", "client CPU", "event loop", "generator"]
 
 _BUSY_CPU = 0.8  # of one core: asyncio has no more, and queues form well before 1
-_LATE_LOOP = 0.05  # [s] p99; smaller than any generation by far, larger than a busy loop's noise
+_LATE = 0.05  # [s] p99; what a busy but healthy loop stays below
+_LATE_SHARE = 0.1  # of the median response time: less than that spoils no figure
 _SHARE_THAT_MATTERS = 0.2  # of the response time
 
 
@@ -58,7 +60,7 @@ def _cpu_warning(summary: ScenarioSummary) -> str:
 
 def _loop_warning(summary: ScenarioSummary) -> str:
     lag = summary.median("lag_p99") or 0.0
-    if lag < _LATE_LOOP:
+    if not _is_late(lag, summary):
         return ""
     return (
         f"the event loop ran up to {lag * 1000:.0f} ms late (p99): something blocks it or the "
@@ -68,12 +70,16 @@ def _loop_warning(summary: ScenarioSummary) -> str:
 
 def _generator_warning(summary: ScenarioSummary) -> str:
     late = summary.median("late_p99") or 0.0
-    if late < _LATE_LOOP:
+    if not _is_late(late, summary):
         return ""
     return (
         f"requests started up to {late * 1000:.0f} ms after they were due (p99): the generator "
         "could not keep the schedule; response times include that delay"
     )
+
+
+def _is_late(seconds: float, summary: ScenarioSummary) -> bool:
+    return seconds >= max(_LATE, _LATE_SHARE * (summary.median("response_p50") or 0.0))
 
 
 def _pool_warning(summary: ScenarioSummary, header: Header) -> str:
@@ -102,6 +108,8 @@ def _other_warnings(summary: ScenarioSummary, header: Header) -> list[str]:
     if refused := summary.median("refused"):
         cause = "the limiter was off" if header.limit is None else "is the key in use elsewhere?"
         warnings.append(f"{refused:g} requests were refused with 429 ({cause})")
+    if header.limit is not None:
+        warnings += _limit_warnings(summary, header.limit)
     if unfinished := summary.errors.get("unfinished"):
         warnings.append(
             f"{unfinished} requests were cut off at the end: the true high percentiles are "
@@ -111,6 +119,24 @@ def _other_warnings(summary: ScenarioSummary, header: Header) -> list[str]:
         warnings.append(
             "the warm-up is shorter than a request takes, so throughput includes the start from "
             "nothing: give --warmup"
+        )
+    return warnings
+
+
+def _limit_warnings(summary: ScenarioSummary, limit: Mapping[str, Any]) -> list[str]:
+    warnings: list[str] = []
+    lag = summary.median("lag_max") or 0.0
+    if lag > limit["delay_bound"]:
+        warnings.append(
+            f"the event loop once ran {lag * 1000:.0f} ms late, more than the limiter's delay "
+            f"bound of {limit['delay_bound'] * 1000:.0f} ms: a 429 was possible"
+        )
+    is_held_back = _share(summary, "limiter_wait") >= _SHARE_THAT_MATTERS
+    scenario = summary.scenario
+    if is_held_back and scenario.duration is not None and scenario.warmup < 2 * limit["period"]:
+        warnings.append(
+            "the limiter's first burst, or the pause after it, is part of these figures: "
+            f"--warmup {2 * limit['period']:g}s shows the lasting rate"
         )
     return warnings
 

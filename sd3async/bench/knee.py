@@ -1,12 +1,15 @@
 """Find the knee: the least concurrency that gets (nearly) all the throughput there is."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import attrs
 
 _GAIN_THAT_COUNTS = 1.1  # doubling the callers must bring 10 % more, else the plateau is reached
 _NEARLY_ALL = 0.95  # of the plateau
 _FINE_ENOUGH = 0.1  # of the answer: a closer one would be noise
+
+
+Reason: TypeAlias = Literal["plateau", "slo", "limit"]
 
 
 @attrs.frozen
@@ -23,7 +26,7 @@ class Knee:
 
     concurrency: int
     throughput: float
-    because: Literal["plateau", "slo", "limit"]
+    because: Reason
 
 
 @attrs.define
@@ -36,11 +39,11 @@ class KneeSearch:
 
     most: int = 256
     _seen: dict[int, tuple[float, bool]] = attrs.field(factory=dict[int, tuple[float, bool]])
-    _top: int | None = None
+    _because: Reason | None = None
 
     def next(self) -> int | None:
         """Return how many callers to measure with, or None when the knee is known."""
-        if self._top is None:
+        if self._because is None:
             return self._next_doubling()
         low, high = self._bracket()
         return None if high - low <= max(1.0, _FINE_ENOUGH * low) else (low + high) // 2
@@ -55,10 +58,8 @@ class KneeSearch:
         """
         before = max((value for value, _ in self._seen.values()), default=0.0)
         self._seen[concurrency] = (throughput, keeps_slo)
-        if self._top is not None:
-            return
-        if concurrency >= self.most or not keeps_slo or throughput < before * _GAIN_THAT_COUNTS:
-            self._top = concurrency
+        if self._because is None:
+            self._because = self._reason_to_stop_doubling(concurrency, throughput, before)
 
     def knee(self) -> Knee | None:
         """Return what was found; None when nothing was measured or nothing keeps the objective."""
@@ -67,9 +68,17 @@ class KneeSearch:
             return None
         enough = max(good.values()) * _NEARLY_ALL
         callers = min(callers for callers, value in good.items() if value >= enough)
-        if callers < max(good) or len(self._seen) == 1:
-            return Knee(callers, good[callers], "plateau")
-        return Knee(callers, good[callers], "slo" if self._breaks_slo() else "limit")
+        because = "plateau" if callers < max(good) else self._because
+        return Knee(callers, good[callers], because or "limit")
+
+    def _reason_to_stop_doubling(
+        self, callers: int, throughput: float, before: float
+    ) -> Reason | None:
+        if self._breaks_slo():
+            return "slo"
+        if throughput < before * _GAIN_THAT_COUNTS:
+            return "plateau"
+        return "limit" if callers >= self.most else None
 
     def _next_doubling(self) -> int:
         return min(self.most, 2 * max(self._seen)) if self._seen else 1

@@ -132,7 +132,8 @@ def _load_options(command: F) -> F:
             "--warmup",
             callback=_SECONDS,
             metavar="TIME",
-            help="Send, but do not count, for so long.  [default: a fifth of --duration]",
+            help="Send, but do not count, for so long.  [default: two periods of the limit or "
+            "a fifth of --duration, the longer; none with --requests alone]",
         ),
         click.option(
             "--ramp",
@@ -154,7 +155,8 @@ def _load_options(command: F) -> F:
             "--cooldown",
             callback=_SECONDS,
             metavar="TIME",
-            help="Pause between runs.  [default: two periods of the limit]",
+            help="Pause between runs.  [default: two periods of the limit, none "
+            "after so long a warm-up]",
         ),
         click.option(
             "--repeat",

@@ -24,6 +24,7 @@ from sd3async.retry import RetryPolicy
 DEFAULT_SWEEP = (1, 4, 16, 64)
 DEFAULT_DURATION = 15.0  # [s]
 _WARMUP_SHARE = 0.2  # of the duration
+_PERIODS_REMEMBERED = 2
 _DOLLARS_PER_CREDIT = 0.01  # Source: "1,000 credits for 10 dollars"
 _DEFAULT_SLOTS = config.DEFAULT_MAX_IN_FLIGHT
 
@@ -80,13 +81,8 @@ def plan_of(options: Mapping[str, Any]) -> Plan:
     """
     try:
         limit = _limit_of(options)
-        scenarios = _scenarios_of(options)
+        scenarios = _scenarios_of(options, limit)
         callers = max([item.concurrency or 1 for item in scenarios] + [_searched_callers(options)])
-        cooldown = options["cooldown"]
-        if cooldown is None:
-            # A limiter remembers two periods: after that a run finds it as fresh as the first did.
-            remembered = 2 * (limit.period + limit.delay_bound)
-            cooldown = 0.0 if limit.is_unlimited else remembered
         return Plan(
             scenarios=scenarios,
             most_callers=options["most"] if options["find_knee"] else None,
@@ -95,7 +91,7 @@ def plan_of(options: Mapping[str, Any]) -> Plan:
             limit=limit,
             retry=RetryPolicy(attempts=options["attempts"]),
             max_in_flight=options["max_in_flight"] or max(_DEFAULT_SLOTS, callers),
-            cooldown=cooldown,
+            cooldown=_cooldown_of(options, scenarios[0], limit),
             seed=options["seed"],
             slo=options["slo"],
         )
@@ -192,13 +188,29 @@ def _searched_callers(options: Mapping[str, Any]) -> int:
     return int(options["most"]) if options["find_knee"] else 1
 
 
-def _scenarios_of(options: Mapping[str, Any]) -> tuple[Scenario, ...]:
+def _cooldown_of(options: Mapping[str, Any], scenario: Scenario, limit: RateLimit) -> float:
+    if options["cooldown"] is not None:
+        return float(options["cooldown"])
+    remembered = _memory_of(limit)
+    return 0.0 if scenario.warmup >= remembered else remembered
+
+
+def _memory_of(limit: RateLimit) -> float:
+    """Return how long a limiter remembers what it let go [s].
+
+    Its first burst and the pause after it are over by then, and so is what the run before left.
+    """
+    return 0.0 if limit.is_unlimited else _PERIODS_REMEMBERED * limit.period
+
+
+def _scenarios_of(options: Mapping[str, Any], limit: RateLimit) -> tuple[Scenario, ...]:
     duration, requests = options["duration"], options["requests"]
     if duration is None and requests is None:
         duration = DEFAULT_DURATION
     warmup = options["warmup"]
     if warmup is None:
-        warmup = 0.0 if duration is None else _WARMUP_SHARE * duration
+        lasting = max(_WARMUP_SHARE * (duration or 0.0), _memory_of(limit))
+        warmup = 0.0 if duration is None else lasting
     bounds: dict[str, Any] = {
         "duration": duration,
         "requests": requests,

@@ -6,7 +6,7 @@ from typing import Any
 from sd3async.bench.samples import Header, Run, Sample, Session, Usage
 from sd3async.bench.scenario import Scenario
 
-LIMIT: dict[str, Any] = {"max_requests": 150, "period": 10.0, "shape": "paced"}
+LIMIT: dict[str, Any] = {"max_requests": 150, "period": 10.0, "shape": "paced", "delay_bound": 0.22}
 
 
 def header(**changes: Any) -> Header:
