@@ -112,7 +112,8 @@ def test_every_module_can_be_imported_alone() -> None:
     # ours is loaded once.
     script = (
         "import importlib, os, sys\n"
-        "import PIL.Image, aiohttp.web, aiolimiter, click, jsonschema, rich.live, tenacity\n"
+        "import PIL.Image, aiohttp.web, aiolimiter, click, imagesize, jsonschema, sqlite3\n"
+        "import matplotlib.figure, rich.console, rich.live, rich.table, tenacity\n"
         f"for name in {names!r}:\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"

@@ -18,7 +18,7 @@ from sd3async import (
     Timeouts,
 )
 from sd3async._clock import LoopClock
-from sd3async.emulator import Emulator, Fault, VirtualTimeLoop
+from sd3async.emulator import Emulator, Fault
 from sd3async.telemetry import (
     Answered,
     AttemptSent,
@@ -48,7 +48,8 @@ async def test_nothing_is_opened_before_the_first_request(start: Any) -> None:
 
 
 def run_in_new_loop(main: Coroutine[Any, Any, Any]) -> None:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    """Run as `asyncio.run` does; in real time, for the emulator is in another thread."""
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(main)
 
 
@@ -75,8 +76,7 @@ def test_a_client_in_use_refuses_a_second_loop(sd3_emulator_factory: Callable[..
         with pytest.raises(RuntimeError, match="make one client for each"):
             await asyncio.to_thread(run_in_new_loop, client.core("b"))
 
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(main())
+    run_in_new_loop(main())
 
 
 async def test_a_session_that_was_passed_in_stays_open(start: Any) -> None:
