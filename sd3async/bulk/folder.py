@@ -107,6 +107,14 @@ class JobFolder:
         """
         return f"{IMAGES}/{number // _FILES_PER_FOLDER:06d}/{number:08d}.{output_format}"
 
+    def has_room(self, name: str) -> bool:
+        """Whether `make_room` has nothing to do. Never blocks.
+
+        Args:
+            name: The file, relative to the job's folder.
+        """
+        return (self.path / name).parent in self._made
+
     def make_room(self, name: str) -> Path:
         """Make the folder of a file durably.
 

@@ -127,9 +127,7 @@ class Pilot:
             request = await self._prepare(flight)
         except InvalidRequestError as error:
             return await self._end(flight, None, error)
-        path = await in_thread(
-            self._folder.make_room, self._folder.image_name(item.number, request.output_format)
-        )
+        path = await self._room_for(item.number, request.output_format)
         await self._journal.sent(item.number, self._clock.time())
         ends_at = None if self._deadline is None else self._clock.monotonic() + self._deadline
         tries = 0
@@ -153,6 +151,12 @@ class Pilot:
         if "image" in fields:
             return await in_thread(request_from_dict, fields)
         return request_from_dict(fields)
+
+    async def _room_for(self, number: int, output_format: str) -> Path:
+        name = self._folder.image_name(number, output_format)
+        if self._folder.has_room(name):
+            return self._folder.path / name
+        return await in_thread(self._folder.make_room, name)
 
     async def _call(
         self, request: GenerationRequest, path: Path, ends_at: float | None

@@ -1,0 +1,196 @@
+"""`sd3async bulk`: what it says, what it leaves with, and what signals do to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sd3async.cli.program import program
+from sd3async.emulator import Emulator, Fault
+
+Run: TypeAlias = Callable[..., Result]
+
+COMMAND = (sys.executable, "-m", "sd3async", "bulk", "--json", "--no-report", "--concurrency=4")
+PATIENCE = 60.0  # [s] for a program on a busy machine
+
+
+@pytest.fixture
+def emulator(sd3_emulator_factory: Any) -> Emulator:
+    """An emulator without a limit that answers at once."""
+    made: Emulator = sd3_emulator_factory(limit=None, image_bytes=1_000)
+    return made
+
+
+@pytest.fixture
+def bulk(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs `sd3async bulk` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STABILITY_API_KEY", "sk-secret0123456789")
+
+    def run(*args: str, stdin: str | bytes | None = None, report: bool = False) -> Result:
+        options = ["bulk", *args, "--out", "out", "--base-url", emulator.url]
+        options += [] if report else ["--no-report"]
+        result = CliRunner().invoke(program, options, input=stdin)
+        assert "secret" not in result.output
+        return result
+
+    return run
+
+
+def test_a_job_says_what_it_did_and_where(bulk: Run, tmp_path: Path) -> None:
+    """The last line is for the next program in the pipe."""
+    Path("p.txt").write_text("a\nb\nc\n")
+    result = bulk("p.txt")
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{tmp_path}/out/results.jsonl\n"
+    assert "3 of 3" in result.stderr
+    assert "19.5 (0.20 dollars)" in result.stderr or "19.5 (0.19 dollars)" in result.stderr
+
+
+def test_json_is_one_object(bulk: Run) -> None:
+    """Programs read stdout; words on it would break them."""
+    result = bulk("-", "--json", stdin="a\nb\n")
+    told = json.loads(result.stdout)
+
+    assert (told["done"], told["credits_spent"], told["exit_code"]) == (2, 13.0, 0)
+    assert told["stop_reason"] is None
+
+
+def test_the_same_command_resumes_and_a_cap_leaves_with_3(bulk: Run, emulator: Emulator) -> None:
+    """The exit code tells a script that money, not prompts, ran out."""
+    Path("p.txt").write_text("a\nb\nc\n")
+    capped = bulk("p.txt", "--max-credits", "13")
+    resumed = bulk("p.txt")
+
+    assert (capped.exit_code, resumed.exit_code) == (3, 0)
+    assert "stopped at the credit cap" in capped.stderr
+    assert "2 done by earlier runs" in resumed.stderr
+    assert emulator.paid == 3
+
+
+def test_a_dry_run_needs_no_key_and_writes_nothing(
+    bulk: Run, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at the price must be free in every way."""
+    monkeypatch.delenv("STABILITY_API_KEY")
+    Path("p.txt").write_text("a\n" * 300)
+    result = bulk("p.txt", "--dry-run", "--endpoint", "ultra", "--max-credits", "1000")
+
+    assert result.exit_code == 0
+    assert "300 requests to send: 2,400 credits, 24.00 dollars" in result.stdout
+    assert "at the soonest in 0:00:10" in result.stdout
+    assert "the cap of 1,000 credits does not suffice" in result.stdout
+    assert not Path("out").exists()
+    assert emulator.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "words"),
+    [
+        (["-"], "good\n" + "x" * 10_001 + "\n", "line 2: prompt: has 10,001 characters"),
+        (["missing.txt"], None, "missing.txt: 1 bad line, nothing was sent"),
+        (["-", "--seed", "3"], "x", "--seed-start counts up"),
+        (["-", "--model", "sd9"], "x", "model: is 'sd9'"),
+        (["-", "--repeat", "0"], "x", "--repeat"),
+    ],
+    ids=["line", "file", "seed", "model", "repeat"],
+)
+def test_bad_usage_leaves_with_2_and_sends_nothing(
+    bulk: Run, emulator: Emulator, args: list[str], stdin: str | None, words: str
+) -> None:
+    """A wrong word must be caught before it costs anything."""
+    result = bulk(*args, stdin=stdin)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert emulator.stats.requests == 0
+    assert not Path("out").exists()
+
+
+def test_without_a_key_it_says_both_ways_out(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newcomer must learn from the first sentence what to do."""
+    monkeypatch.delenv("STABILITY_API_KEY")
+    result = bulk("-", stdin="x")
+
+    assert result.exit_code == 2
+    assert "STABILITY_API_KEY" in result.stderr
+    assert "--emulator" in result.stderr
+
+
+def test_failures_leave_with_1_and_can_be_sent_again(bulk: Run, emulator: Emulator) -> None:
+    """Some failed is not all done."""
+    emulator.faults.script([Fault.status(403)])
+    Path("p.txt").write_text("a\nb\n")
+    first, again = bulk("p.txt"), bulk("p.txt", "--retry-failed")
+
+    assert (first.exit_code, again.exit_code) == (1, 0)
+
+
+def test_reports_and_a_table_are_written_when_asked_for(bulk: Run) -> None:
+    """The folder is there to be looked at."""
+    result = bulk("-", "--format", "parquet", stdin="a\nb\n", report=True)
+
+    assert result.exit_code == 0, result.stderr
+    names = {path.name for path in Path("out").iterdir()}
+    assert {"report.json", "index.html", "results.jsonl"} <= names
+    assert any(name.endswith(".parquet") for name in names)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_one_signal_lands_what_is_in_flight(
+    sd3_emulator_factory: Any, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C must neither lose paid images nor leave the job where it cannot go on."""
+    emulator = sd3_emulator_factory(limit=None, image_bytes=1_000, latency=0.5)
+    process = start_job(emulator, tmp_path)
+    process.send_signal(number)
+    output, words = process.communicate(timeout=PATIENCE)
+    told = json.loads(output)
+
+    assert process.returncode == 130, words
+    assert "stopping: what is in flight may land" in words
+    assert told["stop_reason"] == "interrupted"
+    assert told["done"] == emulator.paid > 0
+    assert told["possibly_paid"] == 0
+    assert told["held"] == 400 - told["done"]
+
+
+def test_a_second_signal_breaks_off(sd3_emulator_factory: Any, tmp_path: Path) -> None:
+    """Who presses it twice wants out, and the truth about the bill."""
+    emulator = sd3_emulator_factory(limit=None, image_bytes=1_000, latency=30.0)
+    process = start_job(emulator, tmp_path)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    output, words = process.communicate(timeout=PATIENCE)
+    told = json.loads(output)
+
+    assert process.returncode == 130, words
+    assert told["done"] == 0
+    assert 0 < told["possibly_paid"] <= 4
+
+
+def start_job(emulator: Emulator, folder: Path) -> "subprocess.Popen[str]":
+    """Start a job as a program, and wait until its first requests have arrived."""
+    manifest = folder / "p.txt"
+    manifest.write_text("".join(f"p{number}\n" for number in range(400)))
+    process = subprocess.Popen(
+        [*COMMAND, str(manifest), "--out", str(folder / "out"), "--base-url", emulator.url],
+        env=os.environ | {"STABILITY_API_KEY": "sk-x"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ends_at = time.monotonic() + PATIENCE
+    while emulator.stats.requests < 5:  # the balance and four images
+        assert time.monotonic() < ends_at, "the job sends nothing"
+        time.sleep(0.005)
+    return process
