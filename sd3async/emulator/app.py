@@ -120,14 +120,20 @@ class Service:
         turn = self._begin(request)
         try:
             response = await self._serve(turn)
-        except (asyncio.CancelledError, ConnectionError):
-            self.ledger.disconnected += 1
-            turn.visit.note(disconnected=True)
+        except asyncio.CancelledError:
+            self._note_disconnection(turn)
             raise
+        except ConnectionError:
+            self._note_disconnection(turn)
+            return web.Response()  # nobody reads it; raised, it would be logged as our failure
         finally:
             self._in_flight.discard(task)
         turn.visit.note(finished=True, answered_at=self._clock.monotonic())
         return response
+
+    def _note_disconnection(self, turn: Turn) -> None:
+        self.ledger.disconnected += 1
+        turn.visit.note(disconnected=True)
 
     def _begin(self, request: web.Request) -> Turn:
         self.ledger.requests += 1
