@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import attrs
@@ -64,7 +64,11 @@ def emulator_process(options: EmulatorOptions) -> Generator[str]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, options), daemon=True)
+    # Ctrl-C reaches both processes; the other one ends when this one closes the pipe. It inherits
+    # deafness at its birth: put up later, an early Ctrl-C would break its imports.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
+    signal.signal(signal.SIGINT, before)
     theirs.close()
     try:
         try:
@@ -80,8 +84,6 @@ def emulator_process(options: EmulatorOptions) -> Generator[str]:
 
 
 def _serve(pipe: Connection, options: EmulatorOptions) -> None:
-    # Ctrl-C reaches both processes; this one ends when the other closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(_serve_until_closed(pipe, options))
 
 
@@ -94,8 +96,9 @@ async def _serve_until_closed(pipe: Connection, options: EmulatorOptions) -> Non
     settings["latency"] = latency_from_text(_latency_words(options.latency))
     settings["faults"] = faults_from_words(options.faults)
     async with Emulator(**settings) as emulator:
-        pipe.send(emulator.url)
-        await is_closed.wait()
+        with suppress(BrokenPipeError):  # nobody waits for it any more
+            pipe.send(emulator.url)
+            await is_closed.wait()
 
 
 def _latency_words(text: str) -> str:
