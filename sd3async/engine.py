@@ -98,7 +98,7 @@ class Connection:
         return self._slots
 
     def _on_freeze(self, freeze: Freeze) -> None:
-        self.freezes += 1
+        self.freezes += freeze.first_of_episode
         self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
 
 
