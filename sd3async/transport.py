@@ -310,6 +310,8 @@ async def _close_when_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGene
 def _as_broken_off(error: BaseException) -> SD3Error:
     if isinstance(error, TimeoutError):
         return RequestTimeoutError(f"no whole answer in time: {_words(error)}")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return ResponseReadError("the answer broke off before its end")
     return ResponseReadError(f"the connection broke: {_words(error)}")
 
 
