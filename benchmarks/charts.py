@@ -1,0 +1,136 @@
+# pyright: reportUnknownMemberType=false
+# matplotlib leaves the types of keyword arguments open, which makes most of its methods unknown.
+"""Pictures of the findings, as SVG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from benchmarks.results import Chart, Series
+from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, save
+
+_OURS = "sd3async"
+_COLOURS = (ORANGE, GREEN, GREY, "#CC79A7", "#56B4E9", "#9a6700", "#7c3aed", "#111827")
+_MARKERS = "so^Dv<>p"
+_WIDTH = 8.0
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 11,
+    "grid.color": "#e5e7eb",
+    "legend.frameon": False,
+}
+
+
+def draw(chart: Chart, path: Path) -> None:
+    """Write a chart as SVG.
+
+    Args:
+        chart: What to draw.
+        path: The file; replaced if it exists.
+    """
+    with mpl.rc_context(_STYLE):
+        height = 1.3 + 0.36 * len(chart.bars) if chart.bars else 4.2
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes: Axes = figure.subplots()
+        axes.set_title(chart.title)
+        (_draw_bars if chart.bars else _draw_lines)(axes, chart)
+    save(figure, path, "svg")
+
+
+def _draw_bars(axes: Axes, chart: Chart) -> None:
+    bars = chart.bars
+    longest = max(bar.high for bar in bars)
+    places = range(len(bars))
+    axes.barh(
+        places,
+        [bar.value for bar in bars],
+        xerr=[[bar.value - bar.low for bar in bars], [bar.high - bar.value for bar in bars]],
+        color=[BLUE if _OURS in bar.name else GREY for bar in bars],
+        error_kw={"ecolor": "#111827", "elinewidth": 1, "capsize": 3},
+        height=0.65,
+    )
+    axes.set_xscale(chart.scale)
+    for place, bar in zip(places, bars, strict=True):
+        axes.annotate(
+            _short(bar.value),
+            (bar.high, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(list(places), [bar.name for bar in bars])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(chart.unit)
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    right = longest * (3 if chart.scale == "log" else 1.12)
+    axes.set_xlim(right=right)
+    if chart.goal is not None:
+        axes.axvline(chart.goal, color=RED, linewidth=1.2)
+        axes.annotate(
+            f"{chart.goal_words} {chart.goal:g}",
+            (chart.goal, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=RED,
+        )
+
+
+def _draw_lines(axes: Axes, chart: Chart) -> None:
+    others = iter(zip(_COLOURS, _MARKERS, strict=True))
+    for series in chart.lines:
+        is_ours = series.name.startswith(_OURS)
+        colour, marker = (BLUE, "o") if is_ours and series is _first(chart.lines) else next(others)
+        axes.plot(
+            [x for x, _ in series.points],
+            [y for _, y in series.points],
+            color=colour,
+            marker=marker if len(series.points) <= len(_COLOURS) * 2 else None,
+            markersize=5,
+            linewidth=2.2 if is_ours else 1.4,
+            linestyle="-" if is_ours else "--",
+            label=series.name,
+        )
+    axes.set_xscale(chart.x_scale)
+    axes.set_yscale(chart.scale)
+    axes.set_xlabel(chart.x_unit)
+    axes.set_ylabel(chart.unit)
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    if chart.scale == "linear":
+        axes.set_ylim(bottom=0)
+    if chart.goal is not None:
+        axes.axhline(chart.goal, color=RED, linewidth=1.2)
+        axes.annotate(
+            f"{chart.goal_words} {chart.goal:g}",
+            (0, chart.goal),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=RED,
+        )
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _first(lines: Sequence[Series]) -> Series:
+    return next(series for series in lines if series.name.startswith(_OURS))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _tick(value: float, _place: float | None) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
