@@ -32,8 +32,9 @@ class LagWatch:
         if late > max(bound, _HARMLESS) and now >= self._quiet_until:
             self._quiet_until = now + _QUIET
             logger.warning(
-                "The event loop ran %.2f s late, more than the delay bound of %.2f s: requests may "
-                "arrive bunched and be refused. Something blocks the loop, or the CPU is overloaded.",
+                "The event loop ran %.2f s late, more than the delay bound of %.2f s: requests "
+                "may arrive bunched and be refused. Something blocks the loop, or the CPU is "
+                "overloaded.",
                 late,
                 bound,
             )

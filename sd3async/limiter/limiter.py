@@ -201,7 +201,8 @@ class Limiter:
         self._recheck_is_due = False
 
     def __repr__(self) -> str:
-        return f"<Limiter {self.limit} keys={len(self._live)}/{len(self._keys)} waiting={len(self._line)}>"
+        keys = f"{len(self._live)}/{len(self._keys)}"
+        return f"<Limiter {self.limit} keys={keys} waiting={len(self._line)}>"
 
     async def acquire(self, *, retry: bool = False) -> Permit:
         """Wait for leave to send one request.

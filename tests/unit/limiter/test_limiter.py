@@ -14,8 +14,8 @@ LIMIT = RateLimit(max_requests=3, period=10.0, delay_bound=0.5, shape="burst")
 HELD = LIMIT.period + CLOCK_MARGIN + LIMIT.delay_bound
 
 
-def a_limiter(limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter:
-    return Limiter(limit, keys=keys, clock=CLOCK)
+def a_limiter(limit: RateLimit = LIMIT) -> Limiter:
+    return Limiter(limit, clock=CLOCK)
 
 
 async def send(limiter: Limiter, *, retry: bool = False) -> Permit:
@@ -347,73 +347,6 @@ def test_max_rate_spaces_what_the_window_would_let_go() -> None:
     run(main())
 
 
-def test_a_pool_spreads_its_load_and_sends_each_key_no_more_than_its_limit() -> None:
-    """Three keys are three limits; the first must not be worn out while the others idle."""
-
-    async def main() -> None:
-        limiter = a_limiter(keys=3)
-        keys = [(await send(limiter)).key for _ in range(9)]
-        assert sorted(keys[:3]) == sorted(keys[3:6]) == sorted(keys[6:]) == [0, 1, 2]
-
-        assert (await send(limiter)).granted_at == pytest.approx(HELD)
-
-    run(main())
-
-
-def test_a_retired_key_grants_no_more() -> None:
-    """A withdrawn key (401) or an empty account (402) must not be asked again."""
-
-    async def main() -> None:
-        limiter = a_limiter(keys=2)
-
-        limiter.retire(0, PermissionError("withdrawn"))
-        limiter.retire(0, PermissionError("withdrawn twice"))
-
-        assert {(await send(limiter)).key for _ in range(3)} == {1}
-        assert (limiter.state(0).retired, limiter.state(1).retired) == (True, False)
-
-    run(main())
-
-
-def test_with_the_last_key_gone_everyone_is_told() -> None:
-    """Waiting for a key that never comes back would look like a hang."""
-
-    async def main() -> None:
-        limiter = a_limiter(keys=2)
-        await fill(limiter)
-        await fill(limiter)
-        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
-        await at(1.0)
-
-        limiter.retire(1, PermissionError("first gone"))
-        limiter.retire(0, PermissionError("last gone"))
-
-        for late in (*waiting, limiter.acquire(), limiter.acquire()):
-            with pytest.raises(PermissionError, match="last gone"):
-                await late
-        assert limiter.state().waiting == 0
-
-    run(main())
-
-
-def test_a_waiter_cancelled_while_it_is_told_leaves_no_unread_error() -> None:
-    """asyncio reports errors that nobody fetched; a clean shutdown must be silent."""
-
-    async def main() -> None:
-        limiter = a_limiter()
-        await fill(limiter)
-        waiting = asyncio.create_task(limiter.acquire())
-        await at(1.0)
-
-        limiter.retire(0, PermissionError("gone"))
-        waiting.cancel()
-        await asyncio.wait([waiting])
-
-        assert waiting.cancelled()
-
-    run(main())
-
-
 def test_the_state_tells_what_a_display_needs() -> None:
     """Numbers shown to people come from here and must be the limiter's own."""
 
@@ -429,19 +362,6 @@ def test_the_state_tells_what_a_display_needs() -> None:
         assert (state.delay_bound, state.max_requests, state.retired) == (0.5, 3, False)
         assert "waiting=1" in repr(limiter)
         waiting.cancel()
-
-    run(main())
-
-
-def test_quick_round_trips_reach_the_right_key() -> None:
-    """The delay bound of one key says nothing about another's path."""
-
-    async def main() -> None:
-        limiter = a_limiter(RateLimit(delay_bound=0.1), keys=2)
-        limiter.observe_round_trip(1, 0.1)
-        limiter.observe_round_trip(1, 0.3)
-        assert limiter.state(0).delay_bound == 0.1
-        assert limiter.state(1).delay_bound == pytest.approx(0.3)
 
     run(main())
 
@@ -504,12 +424,6 @@ def test_two_running_loops_at_once_are_refused() -> None:
     finally:
         outer.close()
         inner.close()
-
-
-def test_a_limiter_needs_a_key() -> None:
-    """Without one, every caller would wait for ever."""
-    with pytest.raises(ValueError, match="keys: 0"):
-        Limiter(LIMIT, keys=0)
 
 
 def test_a_late_event_loop_is_reported(caplog: pytest.LogCaptureFixture) -> None:
