@@ -60,13 +60,16 @@ const priceOf = (record) =>
 
 let frameShape = 1;
 
-// Frames are square, unless most pictures share another shape: then those fill theirs.
+// Where most pictures share a shape, they fill their frames; else the frames are as high as all
+// but the highest need, and at most square.
 function shapeFrames(records) {
   const shapes = records.filter(({ width }) => width).map(({ width, height }) => width / height);
-  const middle = shapes.sort((a, b) => a - b)[Math.floor(shapes.length / 2)];
+  if (!shapes.length) return;
+  shapes.sort((a, b) => a - b);
+  const middle = shapes[Math.floor(shapes.length / 2)];
   const alike = shapes.filter((shape) => Math.abs(shape - middle) < 0.02);
-  if (alike.length <= shapes.length / 2) return;
-  frameShape = Math.min(1.8, Math.max(0.7, middle));
+  const highest = Math.max(1, shapes[Math.floor(shapes.length / 10)]);
+  frameShape = Math.min(1.8, Math.max(0.7, alike.length > shapes.length / 2 ? middle : highest));
   find("grid").style.setProperty("--shape", frameShape);
 }
 

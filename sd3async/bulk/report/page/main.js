@@ -133,7 +133,9 @@ function setUpStates() {
   const states = Object.keys(STATE_NAMES).filter((state) => counts[state] > 0);
   find("states").replaceChildren(
     stateButton("", "All", all),
-    ...states.map((state) => stateButton(state, STATE_NAMES[state], counts[state])),
+    ...(states.length > 1 ? states : []).map((state) =>
+      stateButton(state, STATE_NAMES[state], counts[state]),
+    ),
   );
 }
 

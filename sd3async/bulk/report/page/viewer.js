@@ -154,7 +154,7 @@ function answerRows(record) {
   return [
     ["state", STATE_NAMES[stateOf(record)]],
     ["finish reason", record.finish_reason],
-    ["price", price && `${price}, ${money.format(record.credits / 100)}`],
+    ["price", price && `${price}, ${smallMoney.format(record.credits / 100)}`],
     ["attempts", record.attempts || null],
     ["possibly paid", record.unknown_charges ? many(record.unknown_charges, "more time") : null],
     ["request id", record.request_id],

@@ -1,5 +1,10 @@
 const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
+const smallMoney = new Intl.NumberFormat("en", {
+  style: "currency",
+  currency: "USD",
+  maximumFractionDigits: 3,
+});
 const days = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium" });
 const clocks = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
 const secondClocks = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
