@@ -17,6 +17,7 @@ from sd3async.bulk.stats import Counters, StopReason
 from sd3async.client import SD3Client
 from sd3async.errors import (
     AuthenticationError,
+    ConnectFailedError,
     InvalidRequestError,
     PaymentRequiredError,
     SD3Error,
@@ -99,6 +100,7 @@ class Pilot:
         self._deadline = deadline
         self._hold_unknown = hold_unknown
         self._clock = clock
+        self._was_reached = False
         self.is_stopping = False
 
     async def fly(self, flight: Flight) -> Landed:
@@ -136,9 +138,11 @@ class Pilot:
             try:
                 image = await self._call(request, path, ends_at)
             except SD3Error as error:
-                if not self._may_pay_again(flight, error, tries, ends_at):
+                if self._is_outage(error, ends_at):
+                    tries = 0  # nothing was sent, and the next one would meet the same
+                elif not self._may_pay_again(flight, error, tries, ends_at):
                     return await self._end(flight, request, error)
-                self._book_unknown(flight)
+                self._note_try(flight)
             except OSError as error:
                 flight.is_aloft = True  # answered and paid, but not kept
                 raise Halt("storage", storage_error(self._folder.path, error)) from error
@@ -180,6 +184,7 @@ class Pilot:
         shared_by = await self._journal.done(
             item.number, delivery, attempts=attempts, at=self._clock.time()
         )
+        self._was_reached = True
         flight.spent = delivery.credits
         self._counters.done += 1 + shared_by
         self._counters.credits_spent += delivery.credits
@@ -217,16 +222,32 @@ class Pilot:
         Raises:
             Halt: It should be, but not in this run.
         """
-        is_late = ends_at is not None and ends_at <= self._clock.monotonic()
-        is_spent = tries >= self._policy.attempts or is_late
+        is_spent = tries >= self._policy.attempts or self._is_late(ends_at)
         if self._hold_unknown or not flight.unknown_charges or is_spent or not is_retryable(error):
             return False
         if self.is_stopping or not self._budget.fits(flight.item.price):
             flight.is_aloft = False
-            raise Halt("budget", error)
+            raise Halt("budget")
         return True
 
-    def _book_unknown(self, flight: Flight) -> None:
+    def _is_outage(self, error: SD3Error, ends_at: float | None) -> bool:
+        """Whether to sit an outage out: a night's job must not fail for an hour without network.
+
+        Raises:
+            Halt: The service was never reached, so that a wrong address is more likely.
+        """
+        if not isinstance(error, ConnectFailedError):
+            self._was_reached = True
+            return False
+        if not self._was_reached:
+            raise Halt("unreachable", error)
+        return not self._is_late(ends_at)
+
+    def _is_late(self, ends_at: float | None) -> bool:
+        return ends_at is not None and ends_at <= self._clock.monotonic()
+
+    def _note_try(self, flight: Flight) -> None:
+        """Write down a call that failed, before the item is sent again."""
         attempts, unknown = flight.book()
         self._journal.returned(flight.item.number, "sent", attempts=attempts, unknown=unknown)
         self._budget.settle(0.0, unknown * flight.item.price)
@@ -241,4 +262,6 @@ class Pilot:
         self._counters.possibly_paid += unknown
 
     def _backoff(self, tries: int) -> float:
+        if tries == 0:
+            return self._policy.max_wait
         return random.uniform(0.0, min(self._policy.max_wait, self._policy.wait * 2 ** (tries - 1)))

@@ -99,7 +99,7 @@ _UNLINK = "UPDATE items SET linked_to = NULL WHERE state = 'pending' AND linked_
 _LINK = """
 UPDATE items SET linked_to = firsts.number FROM firsts
 WHERE items.identity = firsts.identity AND items.state = 'pending'
-    AND items.reproducible AND items.number <> firsts.number
+    AND items.position IS NOT NULL AND items.reproducible AND items.number <> firsts.number
 """
 
 _SHARE_DONE = """

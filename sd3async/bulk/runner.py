@@ -135,6 +135,8 @@ class Runner:
 
     async def _admit(self) -> None:
         """Send off one item after the other, as room allows."""
+        if self._pilot.is_stopping:
+            return
         await self._clock.sleep(self._rest)
         async for item in self._queued():
             await self._room.acquire()

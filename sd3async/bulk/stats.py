@@ -7,7 +7,7 @@ import attrs
 from sd3async.bulk.journal import Totals
 from sd3async.bulk.registration import Registered
 
-StopReason: TypeAlias = Literal["interrupted", "budget", "payment", "storage"]
+StopReason: TypeAlias = Literal["interrupted", "budget", "payment", "storage", "unreachable"]
 
 
 @attrs.frozen(kw_only=True)

@@ -42,6 +42,7 @@ _EXIT_CODES = {
     "budget": exits.OUT_OF_CREDITS,
     "payment": exits.OUT_OF_CREDITS,
     "storage": exits.SOME_FAILED,
+    "unreachable": exits.SOME_FAILED,
 }
 
 
@@ -386,6 +387,7 @@ _ENDS = {
     "budget": "stopped at the credit cap; the same command with a higher one goes on",
     "payment": "stopped, because no key is left that can pay",
     "storage": "stopped, because the disk failed",
+    "unreachable": "stopped, because the service could not be reached",
 }
 
 

@@ -295,3 +295,41 @@ async def test_lockouts_longer_than_patience_fail_items_without_paying(site: Any
 
     assert job.stats.failed == 1
     assert here.emulator.paid == 0
+
+
+async def test_a_service_that_was_never_reached_stops_the_job(site: Any) -> None:
+    """A wrong address must be one sentence, not a million failures."""
+    here = await site()
+    await here.emulator.aclose()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert job.stop_reason == "unreachable"
+    assert (job.stats.failed, job.stats.possibly_paid, job.stats.held) == (0, 0, 40)
+
+
+async def test_an_outage_is_sat_out(site: Any) -> None:
+    """An hour without network in the night must cost an hour, and no item."""
+    here = await site(latency=1.0)
+    async with here.job(PROMPTS, concurrency=2) as job:
+        task = await start(job, 5.5)
+        port = int(here.emulator.url.rpartition(":")[2])
+        await here.emulator.aclose()
+        await asyncio.sleep(3600.0)
+        here.emulator.port = port
+        async with here.emulator:
+            await task
+
+    assert job.stats.done == 40
+    assert job.stats.failed == 0
+
+
+async def test_a_job_stopped_before_it_began_sends_nothing(site: Any) -> None:
+    """A Ctrl-C that is a moment early is a Ctrl-C all the same."""
+    here = await site()
+    async with here.job(PROMPTS) as job:
+        job.stop()
+        await job.run()
+
+    assert here.emulator.paid == 0
+    assert job.stats.held == 40
