@@ -77,6 +77,21 @@ def show(value: float | None, unit: Unit) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
+def show_range(low: float, high: float, unit: Unit) -> str:
+    """Return two numbers for people, their unit named once where it is the same.
+
+    Args:
+        low: The lower.
+        high: The higher.
+        unit: What they count.
+    """
+    below, above = show(low, unit), show(high, unit)
+    number, _, word = below.partition(" ")
+    if word and above.endswith(f" {word}"):
+        below = number
+    return f"{below}..{above}"
+
+
 def seconds(value: float) -> str:
     """Return a duration for people, such as `85 ms`.
 

@@ -310,6 +310,7 @@ def _guide(axes: Axes, value: float, words: str, colour: str) -> None:
         textcoords="offset points",
         ha="right",
         color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.12 * value))
 

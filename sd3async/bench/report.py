@@ -1,6 +1,7 @@
 """A session for people (tables) and for programs (one JSON object), from the same numbers."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import attrs
 from rich import box
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sd3async.bench.bottleneck import Verdict, judge
-from sd3async.bench.columns import COLUMNS, seconds, show, size
+from sd3async.bench.columns import COLUMNS, seconds, show, show_range, size
 from sd3async.bench.compare import Comparison, Finding, Ratio
 from sd3async.bench.knee import Knee
 from sd3async.bench.samples import PARTS, Header, Session
@@ -21,18 +22,9 @@ from sd3async.bench.stats import (
     worst_window,
 )
 
-_CALLERS_SEE = (
-    "ok",
-    "failed",
-    "ideal",
-    "throughput",
-    "goodput",
-    "slo_share",
-    "response_p50",
-    "response_p90",
-    "response_p95",
-    "response_p99",
-    "response_max",
+_DELIVERED = ("ok", "failed", "offered", "ideal", "throughput", "goodput", "slo_share")
+_LATENCY = (
+    *(f"response_{name}" for name in ("p50", "p90", "p95", "p99", "max", "mean", "stdev")),
     "service_p50",
     "service_p99",
 )
@@ -67,6 +59,10 @@ _FINDING_STYLES: dict[Finding, str] = {
     "same": "dim",
     "unclear": "",
 }
+
+
+ReportTable: TypeAlias = tuple[str, list[str], list[list[str]]]
+"""A title, the heads and the rows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -232,63 +228,51 @@ def cell(spread: Spread | None, metric: str) -> str:
     middle = show(spread.median, unit)
     if spread.runs == 1 or spread.low == spread.high:
         return middle
-    return f"{middle}\n{show(spread.low, unit)}..{show(spread.high, unit)}"
+    return f"{middle}\n{show_range(spread.low, spread.high, unit)}"
 
 
-def shown_metrics(report: Report, wanted: tuple[str, ...]) -> list[str]:
-    """Return the metrics that any scenario has, in order.
-
-    Args:
-        report: The numbers.
-        wanted: Names of metrics.
-    """
-    return [name for name in wanted if any(name in summary.metrics for summary in report.scenarios)]
-
-
-def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Return every table: a title, the heads and the rows.
+def tables(report: Report) -> list[ReportTable]:
+    """Return every table.
 
     Args:
         report: The numbers.
     """
-    seen = shown_metrics(report, _CALLERS_SEE)
-    costs = shown_metrics(report, _IT_COSTS)
-    parts = [name for name in PARTS if any(summary.parts.get(name) for summary in report.scenarios)]
-    names = [summary.scenario.name for summary in report.scenarios]
     return [
-        (
-            "What callers see (response: from the instant a request was due; service: from its "
+        _metrics_table(report, "What is delivered", _DELIVERED),
+        _metrics_table(
+            report,
+            "How long it takes (response: from the instant a request was due; service: from its "
             "permit)",
-            ["load", *(COLUMNS[name].title for name in seen)],
-            [
-                [name, *(cell(summary.metrics.get(metric), metric) for metric in seen)]
-                for name, summary in zip(names, report.scenarios, strict=True)
-            ],
+            _LATENCY,
         ),
-        (
-            "Where the time of a successful request goes (mean)",
-            ["load", *(PART_TITLES[name] for name in parts), "bound by"],
-            [
-                [
-                    summary.scenario.name,
-                    *(
-                        seconds(summary.parts[part]) if part in summary.parts else "-"
-                        for part in parts
-                    ),
-                    verdict.bound,
-                ]
-                for summary, verdict in zip(report.scenarios, report.verdicts, strict=True)
-            ],
-        ),
-        (
-            "What it costs",
-            ["load", *(COLUMNS[name].title for name in costs)],
-            [
-                [name, *(cell(summary.metrics.get(metric), metric) for metric in costs)]
-                for name, summary in zip(names, report.scenarios, strict=True)
-            ],
-        ),
+        _parts_table(report),
+        _metrics_table(report, "What it costs", _IT_COSTS),
     ]
+
+
+def _metrics_table(report: Report, title: str, wanted: Sequence[str]) -> ReportTable:
+    shown = [
+        name for name in wanted if any(name in summary.metrics for summary in report.scenarios)
+    ]
+    rows = [
+        [summary.scenario.name, *(cell(summary.metrics.get(name), name) for name in shown)]
+        for summary in report.scenarios
+    ]
+    return title, ["load", *(COLUMNS[name].title for name in shown)], rows
+
+
+def _parts_table(report: Report) -> ReportTable:
+    shown = [name for name in PARTS if any(item.parts.get(name) for item in report.scenarios)]
+    rows = [
+        [
+            summary.scenario.name,
+            *(seconds(summary.parts[name]) if summary.parts else "-" for name in shown),
+            verdict.bound,
+        ]
+        for summary, verdict in zip(report.scenarios, report.verdicts, strict=True)
+    ]
+    title = "Where the time of a successful request goes (mean)"
+    return title, ["load", *(PART_TITLES[name] for name in shown), "bound by"], rows
 
 
 def conclusions(report: Report) -> list[str]:
@@ -321,7 +305,8 @@ def _render(report: Report) -> RenderableType:
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column(heads[0], no_wrap=True)
         for head in heads[1:]:
-            table.add_column(head, justify="right")
+            # Words one below the other keep the columns narrow, and their cells in one piece.
+            table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         pieces.append(table)

@@ -487,7 +487,7 @@ class _Outputs:
 def _console() -> Console:
     # A table squeezed into 80 columns cannot be read: a pipe or a small window gets it whole.
     console = Console()
-    console.width = max(console.width, 160)
+    console.width = max(console.width, 150)
     return console
 
 

@@ -134,7 +134,7 @@ def test_a_report_is_made_from_the_file_alone(bench: Bench, results: Path) -> No
     found = json.loads(bench("report", str(results), "--json", key=None).stdout)
 
     assert text.exit_code == 0
-    assert "What callers see" in text.stdout
+    assert "What is delivered" in text.stdout
     assert found["scenarios"][0]["metrics"]["ok"]["median"] == 2
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sd3async.bench import plots
-from sd3async.bench.columns import COLUMNS, seconds, show, size
+from sd3async.bench.columns import COLUMNS, seconds, show, show_range, size
 from sd3async.bench.compare import compare
 from sd3async.bench.knee import Knee
 from sd3async.bench.page import render_page
@@ -54,7 +54,7 @@ def test_the_text_shows_loads_latency_errors_the_knee_and_the_warnings() -> None
         "1 caller",
         "16 callers",
         "2/s constant",
-        "response p99",
+        "response",
         "ServerError <500>",
         "Knee: 16 callers",
         "own rate limit",
@@ -65,7 +65,7 @@ def test_the_text_shows_loads_latency_errors_the_knee_and_the_warnings() -> None
 
 def test_repeats_show_their_range() -> None:
     """One number for three runs hides how much to believe it."""
-    assert re.search(r"1\.1 s\.\.1\.3 s", printed(a_session(repeats=3)))
+    assert re.search(r"1\.1\.\.1\.3 s", printed(a_session(repeats=3)))
 
 
 def test_a_session_without_a_limit_or_a_success_can_be_shown() -> None:
@@ -138,6 +138,9 @@ def test_a_comparison_names_what_differs_and_what_only_one_ran() -> None:
         (show(1234.5, "credits"), "1,234.5"),
         (show(14.52, "1/s"), "14.5"),
         (show(2500.0, "1/s"), "2,500"),
+        (show_range(1.0, 2.0, "s"), "1..2 s"),
+        (show_range(0.5, 2.0, "s"), "500 ms..2 s"),
+        (show_range(0.5, 1.0, "share"), "50%..100%"),
     ],
 )
 def test_numbers_come_in_units_that_fit(shown: str, text: str) -> None:
