@@ -20,6 +20,7 @@ from sd3async.errors import (
     RateLimitError,
     RequestTimeoutError,
     SD3Error,
+    error_class,
 )
 from sd3async.limiter import Limiter, Permit
 from sd3async.models.results import Timings
@@ -34,6 +35,8 @@ from sd3async.telemetry import (
     Queued,
     Retried,
 )
+from sd3async.transport import Answer
+from sd3async.wire import read_retry_after
 
 T = TypeVar("T")
 
@@ -172,8 +175,7 @@ class Call(Generic[T]):
             RequestTimeoutError: The deadline passed.
         """
         self._began = self.clock.monotonic()
-        if self.announce:
-            self._tell(Queued(at=self._began, call=self.number, endpoint=self.endpoint))
+        self._tell(Queued, self._began)
         scope = asyncio.timeout(deadline)
         try:
             async with scope, self.slots:
@@ -189,23 +191,18 @@ class Call(Generic[T]):
 
     def done(self, *, credits_spent: float = 0.0, error: BaseException | None = None) -> None:
         """Tell that the call has ended."""
-        if not self.announce:
-            return
         now = self.clock.monotonic()
         problem = ""
         if error is not None:
             problem = problem_of(error) if isinstance(error, SD3Error) else type(error).__name__
         self._tell(
-            Done(
-                at=now,
-                call=self.number,
-                endpoint=self.endpoint,
-                attempts=self.attempts,
-                seconds=now - self._began,
-                credits=credits_spent,
-                problem=problem,
-                unknown_charges=self.unknown_charges,
-            )
+            Done,
+            now,
+            attempts=self.attempts,
+            seconds=now - self._began,
+            credits=credits_spent,
+            problem=problem,
+            unknown_charges=self.unknown_charges,
         )
 
     def timings(self, attempt: Attempt) -> Timings:
@@ -227,33 +224,27 @@ class Call(Generic[T]):
 
     def sent(self, attempt: Attempt, size: int) -> None:
         """Tell that an attempt's last byte was written."""
-        if self.announce:
-            self._tell(
-                AttemptSent(
-                    at=attempt.last_written_at,
-                    call=self.number,
-                    endpoint=self.endpoint,
-                    attempt=attempt.number,
-                    size=size,
-                )
-            )
+        self._tell(AttemptSent, attempt.last_written_at, attempt=attempt.number, size=size)
 
-    def answered(self, attempt: Attempt, status: int, request_id: str | None) -> None:
-        """Note, and tell, that an answer's head is there."""
+    def answered(self, attempt: Attempt, answer: Answer) -> None:
+        """Note, and tell, that an answer's head is there.
+
+        A 429 freezes the key here, before its body is read: every moment counts in which other
+        tasks could still be sent into the lock-out.
+        """
         attempt.answered()
+        if error_class(answer.status) is RateLimitError:
+            retry_after = read_retry_after(answer.headers, now=self.clock.time())
+            attempt.permit.refused(retry_after)
         self._stage = "while the answer arrived"
-        if self.announce:
-            self._tell(
-                Answered(
-                    at=attempt.answered_at,
-                    call=self.number,
-                    endpoint=self.endpoint,
-                    attempt=attempt.number,
-                    status=status,
-                    request_id=request_id,
-                    seconds=attempt.round_trip,
-                )
-            )
+        self._tell(
+            Answered,
+            attempt.answered_at,
+            attempt=attempt.number,
+            status=answer.status,
+            request_id=answer.headers.get("x-request-id"),
+            seconds=attempt.round_trip,
+        )
 
     async def _attempts(self) -> T:
         """Make the first attempt, and let tenacity make the rest if it fails.
@@ -288,34 +279,32 @@ class Call(Generic[T]):
             self._failed(attempt, error, self.clock.monotonic() - began)
             raise
         except asyncio.CancelledError:
-            # Nobody will read the answer, but the server may be at work on it.
-            self.unknown_charges += attempt is not None and attempt.is_sent
+            if attempt is not None and attempt.is_sent:
+                # Nobody will read the answer, but the server may be at work on it.
+                seconds = self.clock.monotonic() - began
+                self.unknown_charges += 1
+                self.history.append(FailedAttempt(self.attempts, "cut off", seconds, True))
             raise
 
     def _granted(self, permit: Permit) -> Attempt:
         self._limiter_wait += permit.waited
         self._stage = "while waiting for the answer"
         attempt = Attempt(self.attempts, permit, self.clock)
-        if self.announce:
-            self._tell(
-                PermitGranted(
-                    at=attempt.granted_at,
-                    call=self.number,
-                    endpoint=self.endpoint,
-                    attempt=attempt.number,
-                    key=permit.key,
-                    waited=permit.waited,
-                )
-            )
+        self._tell(
+            PermitGranted,
+            attempt.granted_at,
+            attempt=attempt.number,
+            key=permit.key,
+            waited=permit.waited,
+        )
         return attempt
 
     def _failed(self, attempt: Attempt | None, error: Exception, seconds: float) -> None:
         is_unknown = may_be_charged(error)
         self.unknown_charges += is_unknown
-        if isinstance(error, RateLimitError) and attempt is not None:
+        if isinstance(error, RateLimitError):
             self._lockouts += 1
             self._uncounted += 1
-            attempt.permit.refused(error.retry_after)
         problem = problem_of(error) if isinstance(error, SD3Error) else str(error)
         self.history.append(FailedAttempt(self.attempts, problem, seconds, is_unknown))
         if isinstance(error, AuthenticationError | PaymentRequiredError) and attempt is not None:
@@ -362,19 +351,17 @@ class Call(Generic[T]):
         self._stage = "between two attempts"
         failed = self.history[-1]
         self._tell(
-            Retried(
-                at=self.clock.monotonic(),
-                call=self.number,
-                endpoint=self.endpoint,
-                attempt=failed.number,
-                problem=failed.problem,
-                wait=state.upcoming_sleep,
-                may_be_charged=failed.may_be_charged,
-            )
+            Retried,
+            self.clock.monotonic(),
+            attempt=failed.number,
+            problem=failed.problem,
+            wait=state.upcoming_sleep,
+            may_be_charged=failed.may_be_charged,
         )
 
-    def _tell(self, event: Event) -> None:
-        self.announce(event)
+    def _tell(self, event: type[Event], at: float, **facts: object) -> None:
+        if self.announce:  # nobody listens to most calls, and values cost time to make
+            self.announce(event(at=at, call=self.number, endpoint=self.endpoint, **facts))
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:

@@ -146,7 +146,7 @@ class Engine:
                 timeouts=self.timeouts,
             )
             with answer:
-                call.answered(attempt, answer.status, answer.headers.get("x-request-id"))
+                call.answered(attempt, answer)
                 self.connection.limiter.observe_round_trip(attempt.key, attempt.round_trip)
                 if answer.status != 200:
                     raise await self.refusal(answer)
@@ -250,7 +250,7 @@ class _Generation:
                 on_sent=lambda: self._call.sent(attempt, self._body.length),
             )
             with answer:
-                self._call.answered(attempt, answer.status, answer.headers.get("x-request-id"))
+                self._call.answered(attempt, answer)
                 if not 200 <= answer.status < 300:
                     await self._refuse(attempt, answer)
                 return await self._receive(attempt, answer, sink)

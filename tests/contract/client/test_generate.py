@@ -298,9 +298,11 @@ async def test_a_deadline_covers_every_wait_and_says_which_it_cut(
     _, client = await start(**settings)
     began = asyncio.get_running_loop().time()
 
-    with pytest.raises(RequestTimeoutError, match=f"the deadline of 10 s passed {stage}"):
+    with pytest.raises(RequestTimeoutError, match=f"the deadline of 10 s passed {stage}") as caught:
         await client.core("a", deadline=10)
     assert asyncio.get_running_loop().time() - began == pytest.approx(10.0, abs=0.1)
+    cut_off = [past.may_be_charged for past in caught.value.history if past.problem == "cut off"]
+    assert cut_off == ([] if "limit" in stage else [True])
 
 
 async def test_redirects_are_never_followed() -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from sd3async import (
     AuthenticationError,
     PaymentRequiredError,
+    RateLimitError,
+    RequestTimeoutError,
     RetryPolicy,
     SD3Client,
     SD3Error,
@@ -136,7 +139,7 @@ async def test_observers_are_told_the_story_of_a_call(start: Any) -> None:
     assert [type(event) for event in heard] == [
         Queued,
         PermitGranted, AttemptSent, Answered, Retried,
-        PermitGranted, AttemptSent, Answered, Frozen, Retried,
+        PermitGranted, AttemptSent, Frozen, Answered, Retried,
         PermitGranted, AttemptSent, Answered, Done,
     ]  # fmt: skip
     statuses = [event.status for event in heard if isinstance(event, Answered)]
@@ -232,6 +235,38 @@ async def test_one_429_stops_every_task_of_the_key(start: Any) -> None:
 
     assert emulator.paid == 200
     assert 0 < emulator.refused < 60
+
+
+async def test_a_429_freezes_the_key_before_its_body_is_read() -> None:
+    """While an error body dribbles in, other tasks would be sent into the lock-out."""
+    arrivals: list[float] = []
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        arrivals.append(asyncio.get_running_loop().time())
+        await request.read()
+        response = web.StreamResponse(status=429, headers={"content-length": "10"})
+        await response.prepare(request)
+        await asyncio.sleep(20)
+        await response.write(b"0123456789")
+        return response
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    policy = RetryPolicy(attempts=1)
+    async with SD3Client(KEY, base_url=url, clock=LoopClock(), retry=policy) as client:
+        first = asyncio.create_task(client.core("a"))
+        await asyncio.sleep(5)
+        with pytest.raises(RequestTimeoutError):
+            await client.core("b", deadline=10)
+        with pytest.raises(RateLimitError):
+            await first
+    await runner.cleanup()
+
+    assert len(arrivals) == 1
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
