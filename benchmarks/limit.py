@@ -3,6 +3,7 @@
 import os
 import statistics
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 from benchmarks import workers
 from benchmarks.plan import Plan
@@ -20,6 +21,7 @@ beyond what it promises. All requests are there at once. Clients other than this
 pyrate-limiter are given the virtual clock in place of the system's. The *share of the ceiling* is
 the lasting rate of accepted requests over 15 a second, from the 301st on; the *makespan* is the
 time to the last accepted request over the least that a server of 150 in any 10 s allows."""
+_Cases: TypeAlias = dict[tuple[LimitModel, float], dict[str, float | None]]
 _MODELS: tuple[LimitModel, ...] = ("log", "fixed", "counter", "bucket")
 _JITTERS = (0.0, 0.1, 0.2, 0.3)
 _WITHIN = 0.22  # [s] this project's delay bound
@@ -58,7 +60,7 @@ def run(plan: Plan) -> Result:
         measured = pool.map(
             lambda recipe: workers.call(measure, recipe=recipe, requests=requests), RECIPES
         )
-        found = {
+        found: dict[str, _Cases] = {
             recipe: dict(zip(places, cases, strict=True))
             for recipe, cases in zip(RECIPES, measured, strict=True)
         }
@@ -69,9 +71,6 @@ def run(plan: Plan) -> Result:
         tables=[_summary(found), *(_table(found, model) for model in _MODELS)],
         charts=[_chart(found)],
     )
-
-
-_Cases = dict[tuple[str, float], dict[str, float | None]]
 
 
 def _summary(found: dict[str, _Cases]) -> Table:
