@@ -42,7 +42,7 @@ async def register(
     meta = {"source": source.name}
     if digest is not None:
         meta["manifest"] = f"{digest} {source.folder} {skip_invalid} {defaults.fingerprint()}"
-        if meta["manifest"] == await journal.meta("manifest") and not await _has_invalid(journal):
+        if meta["manifest"] == await journal.meta("manifest"):
             return None
 
     def start(db: sqlite3.Connection) -> Registration:
@@ -70,11 +70,6 @@ async def register(
     except BaseException:
         await store.run(lambda _: registration.abandon())
         raise
-
-
-async def _has_invalid(journal: Journal) -> bool:
-    # A line that was bad because of a missing image may be good by now.
-    return bool((await journal.totals()).by_state.get("invalid"))
 
 
 async def recover(journal: Journal, folder: JobFolder, *, hold: bool, at: float) -> tuple[int, int]:

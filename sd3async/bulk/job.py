@@ -196,11 +196,10 @@ class BulkJob:
             await self._journal.store.open()
             await self._take_in()
         except BaseException as error:
-            forget = isinstance(error, ManifestError) and self._counters.total == 0
+            forget = isinstance(error, ManifestError) and await self._journal.is_empty()
             await self._journal.store.aclose()
             await in_thread(functools.partial(self._folder.release, forget=forget))
             raise
-        self._balance_before = await self._balance()
         self._runner = self._make_runner()
         return self
 
@@ -224,7 +223,6 @@ class BulkJob:
     async def _take_in(self) -> None:
         journal = self._journal
         adopted, _ = await self._recover()
-        self._counters.take(await journal.totals())
         if self._source is not None:
             registered = await register(
                 journal,
@@ -264,6 +262,10 @@ class BulkJob:
     async def _recover(self) -> tuple[int, int]:
         return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
 
+    async def _begin(self) -> None:
+        await self._clock.sleep(self.rest)
+        self._balance_before = await self._balance()
+
     def _make_runner(self) -> Runner:
         pilot = Pilot(
             self._client,
@@ -281,8 +283,7 @@ class BulkJob:
             budget=self._budget,
             counters=self._counters,
             concurrency=self._width,
-            rest=self.rest,
-            clock=self._clock,
+            begin=self._begin,
         )
 
     async def _balance(self) -> float | None:

@@ -27,6 +27,13 @@ QUEUE_START = (-(2**62), -1)
 
 _QUEUE_COLUMNS = "number, id, tags, rank, position, request, price"
 
+_SUMS = """
+SELECT state, position IS NOT NULL, count(*), count(linked_to), total(credits),
+    sum(unknown_charges), total(unknown_charges * price),
+    total(CASE WHEN linked_to IS NULL THEN price END)
+FROM items GROUP BY 1, 2
+"""
+
 
 @attrs.frozen
 class QueuedItem:
@@ -225,7 +232,8 @@ class Journal:
                 f"WHERE position IS NOT NULL AND state IN ({marks})",
                 states,
             ).rowcount
-            link_twins(db)
+            if count:
+                link_twins(db)
             return count
 
         return await self.store.submit(write)
@@ -246,6 +254,11 @@ class Journal:
             ).fetchall()
         )
         return [linked for (linked,) in rows]
+
+    async def is_empty(self) -> bool:
+        """Return whether no manifest was ever taken in."""
+        row = await self.store.submit(lambda db: db.execute("SELECT 1 FROM items").fetchone())
+        return row is None
 
     async def totals(self) -> Totals:
         """Count."""
@@ -286,32 +299,30 @@ def _queued(row: tuple[Any, ...]) -> QueuedItem:
 
 
 def count_totals(db: sqlite3.Connection) -> Totals:
-    """Sum up a journal.
+    """Sum up a journal, in one pass.
 
     Args:
         db: The journal.
     """
-    by_state = dict(
-        db.execute("SELECT state, count(*) FROM items WHERE position IS NOT NULL GROUP BY state")
-    )
-    (linked,) = db.execute(
-        "SELECT count(*) FROM items WHERE position IS NOT NULL AND linked_to IS NOT NULL"
-    ).fetchone()
-    spent, unknown, unknown_credits = db.execute(
-        "SELECT total(credits), coalesce(sum(unknown_charges), 0), "
-        "total(unknown_charges * price) FROM items"
-    ).fetchone()
-    to_send, price = db.execute(
-        "SELECT count(*), total(price) FROM items "
-        "WHERE state = 'pending' AND linked_to IS NULL AND position IS NOT NULL"
-    ).fetchone()
+    by_state: dict[State, int] = {}
+    linked = to_send = unknown = 0
+    spent = unknown_credits = price_to_send = 0.0
+    for state, is_named, count, links, paid, charges, charged, price in db.execute(_SUMS):
+        spent += paid
+        unknown += charges
+        unknown_credits += charged
+        if is_named:
+            by_state[state] = count
+            linked += links
+        if is_named and state == "pending":
+            to_send, price_to_send = count - links, price
     return Totals(
         by_state=by_state,
         linked=linked,
         credits=spent,
         unknown_charges=unknown,
         unknown_credits=unknown_credits,
-        price_to_send=price,
+        price_to_send=price_to_send,
         to_send=to_send,
     )
 

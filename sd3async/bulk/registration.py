@@ -196,6 +196,9 @@ class Registration:
         invalid = self._count_bad_lines()
         connection.execute(_COUNT_OCCURRENCES)
         registered = self._merge(invalid)
+        if invalid:
+            # Bad because of a missing image, a line may be good next time: do not trust a match.
+            meta = meta | {"manifest": ""}
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
         connection.execute("DROP TABLE incoming")
         connection.execute("COMMIT")

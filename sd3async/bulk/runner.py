@@ -6,11 +6,10 @@ what the caller has not yet taken of the outcomes.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import attrs
 
-from sd3async._clock import Clock
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.flights import Flight, current_flight
 from sd3async.bulk.journal import QUEUE_START, Journal, QueuedItem
@@ -34,8 +33,7 @@ class Runner:
         budget: What may be spent.
         counters: Kept up to date.
         concurrency: Most items on their way at once.
-        rest: How long to wait before anything is sent [s].
-        clock: Time.
+        begin: Awaited before anything is sent; called off by `stop`.
     """
 
     def __init__(
@@ -46,12 +44,10 @@ class Runner:
         budget: Budget,
         counters: Counters,
         concurrency: int,
-        rest: float,
-        clock: Clock,
+        begin: Callable[[], Awaitable[None]],
     ) -> None:
         self._pilot = pilot
-        self._rest = rest
-        self._clock = clock
+        self._begin = begin
         self._journal = journal
         self._budget = budget
         self._counters = counters
@@ -137,7 +133,7 @@ class Runner:
         """Send off one item after the other, as room allows."""
         if self._pilot.is_stopping:
             return
-        await self._clock.sleep(self._rest)
+        await self._begin()
         async for item in self._queued():
             await self._room.acquire()
             await self._workers.acquire()

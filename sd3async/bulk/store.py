@@ -72,22 +72,28 @@ class Store:
         return future
 
     async def run(self, work: Work[T]) -> T:
-        """Do lone work, outside any transaction: it begins and ends its own.
+        """Do lone work, after what was submitted and outside any transaction of this store.
 
         Args:
-            work: Statements on the connection.
+            work: Statements on the connection. As long as it leaves a transaction open, nothing
+                must be submitted.
         """
+        await self._settled()
         return await self._in_thread(lambda: work(self._opened))
 
     async def aclose(self) -> None:
         """Finish what was submitted and close the file."""
-        while self._commit_job is not None:
-            await asyncio.wait([self._commit_job])
-            await asyncio.sleep(0)  # lets the next group begin
+        await self._settled()
         if self._connection is not None:
             await self._in_thread(self._connection.close)
             self._connection = None
         self._thread.shutdown(wait=False)
+
+    async def _settled(self) -> None:
+        """Wait until everything that was submitted is written."""
+        while self._commit_job is not None:
+            await asyncio.wait([self._commit_job])
+            await asyncio.sleep(0)  # lets the next group begin
 
     @property
     def _opened(self) -> sqlite3.Connection:

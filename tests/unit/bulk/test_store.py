@@ -53,6 +53,19 @@ async def test_a_write_nobody_awaits_is_written_all_the_same(tmp_path: Path) -> 
     assert texts(tmp_path / "a.sqlite") == ["0", "1", "2", "cancelled"]
 
 
+async def test_lone_work_waits_for_what_was_submitted(tmp_path: Path) -> None:
+    """A manifest's transaction must not begin in the middle of a group commit's queue."""
+    store = Store(tmp_path / "a.sqlite", SCHEMA)
+    await store.open()
+    for number in range(3):
+        _ = store.submit(write(str(number)))
+    await store.run(lambda db: db.execute("BEGIN"))
+    await store.run(lambda db: db.execute("COMMIT"))
+    await store.aclose()
+
+    assert texts(tmp_path / "a.sqlite") == ["0", "1", "2"]
+
+
 async def test_a_failed_commit_fails_its_whole_group_and_all_that_follow(tmp_path: Path) -> None:
     """A row that was not written must never look as if it were."""
     store = Store(tmp_path / "a.sqlite", SCHEMA)

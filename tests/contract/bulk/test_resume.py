@@ -1,0 +1,172 @@
+"""What a crash leaves behind, and what the next run makes of it."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sd3async import SD3Client
+from sd3async._clock import LoopClock
+from sd3async.bulk.journal import Journal
+from sd3async.bulk.records import ItemRecord
+
+PROMPTS = [f"p{number}" for number in range(10)]
+
+
+def forget_the_end(out: Path, *numbers: int) -> None:
+    """Put the journal back to where it was when these items were on their way."""
+    with closing(sqlite3.connect(out / "journal.sqlite")) as db, db:
+        for number in numbers:
+            db.execute(
+                "UPDATE items SET state = 'sent', file = NULL, facts = NULL, credits = 0, "
+                "attempts = 0 WHERE number = ?",
+                (number,),
+            )
+
+
+def count_sent(out: Path) -> int:
+    with closing(sqlite3.connect(out / "journal.sqlite")) as db:
+        (count,) = db.execute("SELECT count(*) FROM items WHERE state = 'sent'").fetchone()
+    return int(count)
+
+
+async def finished(site: Any) -> tuple[Any, list[ItemRecord]]:
+    here = await site()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+    return here, list(job.records())
+
+
+async def test_an_image_that_was_not_written_down_is_adopted(site: Any) -> None:
+    """A crash between rename and commit must not be paid for again."""
+    here, before = await finished(site)
+    forget_the_end(here.out, 3, 4)
+    (here.out / "images/000000/00000004.json").unlink()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+    after = list(job.records())
+
+    assert here.emulator.paid == 10
+    assert (job.stats.adopted, job.stats.possibly_paid, job.stats.credits_spent) == (2, 0, 65.0)
+    assert [record.file for record in after] == [record.file for record in before]
+    assert after[3].request_id == before[3].request_id
+    assert after[4].sha256 == before[4].sha256
+    assert after[4].request_id is None
+
+
+async def test_a_sidecar_of_other_bytes_is_not_believed(site: Any) -> None:
+    """Facts of one image must not be told of another."""
+    here, _ = await finished(site)
+    forget_the_end(here.out, 3)
+    sidecar = here.out / "images/000000/00000003.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"sha256": "0" * 64}))
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert list(job.records())[3].request_id is None
+
+
+@pytest.mark.parametrize(("on_unknown", "paid"), [("retry", 11), ("hold", 10)])
+async def test_an_item_on_its_way_without_a_file_is_possibly_paid(
+    site: Any, on_unknown: str, paid: int
+) -> None:
+    """What nobody can know must be counted, and sent again only if that is wanted."""
+    here, _ = await finished(site)
+    forget_the_end(here.out, 3)
+    (here.out / "images/000000/00000003.png").unlink()
+    (here.out / "images/000000/.00000003.png.abc.part").write_bytes(b"half")
+    async with here.job(PROMPTS, on_unknown=on_unknown) as job:
+        await job.run()
+
+    assert here.emulator.paid == paid
+    assert job.stats.possibly_paid == 1
+    assert job.stats.unknown == (on_unknown == "hold")
+    assert here.files(".*.part") == []
+
+
+async def test_the_intent_is_on_the_disk_before_the_request_leaves(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that the journal does not know of is a bill that nobody can explain."""
+    here = await site()
+    may_go_on = asyncio.Event()
+    note = Journal.sent
+
+    async def slow_disk(journal: Journal, number: int, at: float) -> None:
+        await may_go_on.wait()
+        await note(journal, number, at)
+
+    monkeypatch.setattr(Journal, "sent", slow_disk)
+    async with here.job(PROMPTS) as job:
+        task = asyncio.create_task(job.run())
+        await asyncio.sleep(100.0)
+        paid = here.emulator.paid
+        may_go_on.set()
+        await task
+
+    assert paid == 0
+    assert here.emulator.paid == 10
+
+
+async def test_few_items_are_marked_as_sent_that_only_wait_for_the_limit(site: Any) -> None:
+    """A crash in a long queue must not report hundreds of requests that never left."""
+    here = await site(latency=5.0)
+    async with here.job([f"p{number}" for number in range(300)]) as job:
+        task = asyncio.create_task(job.run())
+        await asyncio.sleep(3.0)
+        marked, arrived = count_sent(here.out), here.emulator.stats.requests - 1
+        job.stop()
+        await task
+
+    assert arrived == 149  # the balance was the first of 150
+    assert arrived <= marked <= arrived + 16
+
+
+async def test_a_new_process_waits_until_the_server_has_forgotten_the_last(site: Any) -> None:
+    """A first burst on top of the last run's requests would lock the key out for a minute."""
+    here = await site(latency=0.5)
+    source = [f"p{number}" for number in range(180)]
+
+    async def work() -> None:
+        async with here.job(source) as job:
+            await job.run()
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(work(), 2.0)
+    clock = LoopClock()
+    async with SD3Client("sk-test", base_url=here.emulator.url, clock=clock) as fresh:
+        here.client = fresh
+        async with here.job(source) as rest:
+            await rest.run()
+
+    assert rest.stats.resumed == 149  # the balance was the first of 150
+    assert 5.0 < rest.rest <= 10.3
+    assert rest.stats.done == 180
+    assert here.emulator.refused == 0
+
+
+async def test_a_small_rest_does_not_wait(site: Any) -> None:
+    """Running three prompts twice must not take ten seconds."""
+    here, _ = await finished(site)
+    async with here.job([*PROMPTS, "more"]) as job:
+        assert job.rest == 0.0
+        await job.run()
+
+    assert job.stats.done == 11
+
+
+async def test_a_job_at_the_limit_takes_no_longer_than_the_limit_asks(site: Any) -> None:
+    """The journal must cost nothing of the ceiling."""
+    here = await site(latency=2.0)
+    loop = asyncio.get_running_loop()
+    async with here.job([f"p{number}" for number in range(299)]) as job:
+        before = loop.time()
+        await job.run()
+
+    assert here.emulator.refused == 0
+    assert loop.time() - before < 23.0
