@@ -5,9 +5,10 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from benchmarks import memory, raw_server, workers
 from benchmarks.plan import Plan
@@ -37,7 +38,7 @@ class _Killed(BaseException):
 
 
 @asynccontextmanager
-async def _client(url: str, size: int) -> AsyncIterator[SD3Client]:
+async def _client(url: str, size: int) -> AsyncGenerator[SD3Client]:
     async with SD3Client(
         "sk-benchmark", base_url=f"{url}/image/{size}", rate_limit=RateLimit.unlimited()
     ) as client:
@@ -178,11 +179,14 @@ def _measure_million(plan: Plan, url: str, folder: Path) -> dict[str, dict[str, 
             json.dumps({"endpoint": "core", "prompt": prompt}) + "\n" for prompt in _prompts(count)
         )
     out = str(folder / "job")
-    arguments = {"url": url, "manifest": str(manifest), "out": out}
+
+    def resume() -> Any:
+        return workers.call(measure_resume, url=url, manifest=str(manifest), out=out)
+
     return {
         "plan it (a dry run)": workers.call(measure_plan, manifest=str(manifest)),
-        "take it in, first image": workers.call(measure_resume, **arguments),
-        "resume it, first image": workers.call(measure_resume, **arguments),
+        "take it in, first image": resume(),
+        "resume it, first image": resume(),
         "prompts": {"count": count},
     }
 

@@ -54,15 +54,21 @@ def _case(recipe: str, model: LimitModel, jitter: float, requests: int) -> Case:
 def run(plan: Plan) -> Result:
     """Simulate every limiter at every server."""
     requests = 600 if plan.quick else 1500
-    places = [(model, jitter) for model in _MODELS for jitter in _JITTERS]
+    places: list[tuple[LimitModel, float]] = [
+        (model, jitter) for model in _MODELS for jitter in _JITTERS
+    ]
+
+    def measured(recipe: str) -> list[dict[str, float | None]]:
+        cases: list[dict[str, float | None]] = workers.call(
+            measure, recipe=recipe, requests=requests
+        )
+        return cases
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         # Time is virtual: processes that share the machine do not disturb each other.
-        measured = pool.map(
-            lambda recipe: workers.call(measure, recipe=recipe, requests=requests), RECIPES
-        )
         found: dict[str, _Cases] = {
             recipe: dict(zip(places, cases, strict=True))
-            for recipe, cases in zip(RECIPES, measured, strict=True)
+            for recipe, cases in zip(RECIPES, pool.map(measured, RECIPES), strict=True)
         }
     return Result(
         name="",
