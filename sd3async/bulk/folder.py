@@ -36,6 +36,8 @@ _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 T = TypeVar("T")
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class JobFolder:
     """The folder of one job.
@@ -303,7 +305,8 @@ def _write_results(path: Path, records: Iterable[ItemRecord]) -> Path:
     with PartFile(path) as part:
         block = bytearray()
         for record in records:
-            block += json.dumps(record.to_dict(), ensure_ascii=False).encode() + b"\n"
+            # A lone surrogate of a bad line becomes the escape that JSON has for it.
+            block += _to_json(record.to_dict()).encode(errors="backslashreplace") + b"\n"
             if len(block) >= _READ_BYTES:
                 part.write(block)
                 block.clear()

@@ -74,7 +74,10 @@ class ItemRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
-        return attrs.asdict(self, recurse=False) | {"tags": list(self.tags)}
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(attribute.name for attribute in attrs.fields(ItemRecord))
 
 
 @attrs.frozen(kw_only=True)

@@ -174,13 +174,15 @@ async def test_a_bad_manifest_sends_nothing_and_leaves_nothing(site: Any, tmp_pa
 async def test_bad_lines_can_be_skipped_and_are_recorded(site: Any) -> None:
     """Skipping must not mean forgetting."""
     here = await site()
-    source: list[Any] = ["good", {"prompt": "x", "style": "y"}, 5, "also good"]
+    source: list[Any] = ["good", {"prompt": "\ud800", "style": "y"}, 5, "also good"]
     async with here.job(source, skip_invalid=True) as job:
         await job.run()
 
     assert (job.stats.done, job.stats.invalid) == (2, 2)
     records = list(job.records())
     assert [record.state for record in records] == ["done", "invalid", "invalid", "done"]
+    rows = [json.loads(line) for line in (here.out / "results.jsonl").read_text().splitlines()]
+    assert rows[1]["prompt"] == "\ud800"
     assert records[1].error.startswith("style: is no field of sd3")
 
 
