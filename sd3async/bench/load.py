@@ -215,12 +215,11 @@ class Load:
 
     async def _cut_off_after_drain(self) -> None:
         """Cancel what is still under way some time after the last start."""
-        # Callers end when time is up. A schedule ends when all that was due has been started,
-        # however late: leaving out the latest ones would hide the delay.
-        is_closed = self.scenario.concurrency is not None
+        # Callers notice by themselves that time is up; a schedule goes on until all that was due
+        # has been started, however late: leaving out the latest ones would hide the delay.
         left = self._supply.stop_at - self._clock.monotonic()
         with suppress(TimeoutError):
-            async with asyncio.timeout(left if is_closed and math.isfinite(left) else None):
+            async with asyncio.timeout(left if math.isfinite(left) else None):
                 await self._supply.is_over.wait()
         await self._clock.sleep(self.scenario.drain)
         for task in self._tasks:

@@ -65,10 +65,10 @@ class Trace:
             self.answered_at = event.at
         elif isinstance(event, Retried) and event.may_be_charged:
             self.unknown_charges += 1
-            self._left_without_an_answer()
+            self._count_if_partly_sent()
         elif isinstance(event, Done):
             if event.unknown_charges > self.unknown_charges:
-                self._left_without_an_answer()
+                self._count_if_partly_sent()
             self.unknown_charges = event.unknown_charges
 
     def delivered(self, image: GeneratedImage) -> None:
@@ -90,8 +90,8 @@ class Trace:
         self.limiter_wait += event.waited
         self.sent_at = self.answered_at = self.headers = self.status = None
 
-    def _left_without_an_answer(self) -> None:
-        """Count an attempt that the server may have seen, though no answer's head came."""
+    def _count_if_partly_sent(self) -> None:
+        """Count an attempt whose body broke off: the server may have counted it by its head."""
         if self.sent_at is None and self.granted_at is not None:
             self.sends.append((self.key, self.granted_at))
 

@@ -66,6 +66,7 @@ def test_a_ramp_grows_evenly_and_then_keeps_the_rate() -> None:
     assert len(during) == pytest.approx(100, abs=1)
     assert len(first_half) == pytest.approx(25, abs=1)
     assert starts[-1] - starts[-2] == pytest.approx(0.01)
+    assert starts[-1] == pytest.approx(399 / 100 + 2.0 / 2)
 
 
 @given(
