@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import math
-from collections.abc import AsyncGenerator, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -113,6 +114,7 @@ class BulkJob:
         self._budget = Budget(max_credits)
         self._runner: Runner | None = None
         self._outcomes: AsyncGenerator[Outcome] | None = None
+        self._is_abandoned = threading.Event()
         self._started_at = 0.0
         self._balance_before: float | None = None
         self._freezes_before = 0
@@ -301,17 +303,37 @@ class BulkJob:
             self._counters.take(await self._journal.totals())
             balance_after = None if self._balance_before is None else await self._balance()
             self.summary = self._sum_up(balance_after)
-            await in_thread(self._write_results, self.summary)
+            await self._in_leavable_thread(self._write_results, self.summary)
         except SD3Error:
             if not may_fail:  # else an error is on its way already that says more
                 raise
 
+    async def _in_leavable_thread(
+        self, function: Callable[[JobSummary], object], summary: JobSummary
+    ) -> None:
+        """Run what may take minutes, but not for long after a cancellation."""
+        job = asyncio.create_task(in_thread(function, summary))
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            self._is_abandoned.set()
+            await asyncio.wait([job])
+            if not job.cancelled():
+                job.exception()  # seen: it was told to stop by one
+            raise
+
     def _write_results(self, summary: JobSummary) -> None:
-        self._folder.write_results(self.records())
+        self._folder.write_results(self._records_until_abandoned())
         if self._reports:
             from sd3async.bulk.report import write_reports
 
-            write_reports(self.out, self.records, summary)
+            write_reports(self.out, self._records_until_abandoned, summary)
+
+    def _records_until_abandoned(self) -> Iterator[ItemRecord]:
+        for record in self.records():
+            if self._is_abandoned.is_set():
+                raise SD3Error("the reports were called off")
+            yield record
 
     def _sum_up(self, balance_after: float | None) -> JobSummary:
         stats = self.stats

@@ -185,8 +185,12 @@ def bulk(*, manifest: str, dry_run: bool, **options: Any) -> None:
     Ctrl-C lets what is in flight land; a second one breaks it off.
     """
     order = _order(manifest, options)
-    with json_errors(order.as_json):
-        code = _print_plan(order) if dry_run else _run(order)
+    try:
+        with json_errors(order.as_json):
+            code = _print_plan(order) if dry_run else _run(order)
+    except JobLockedError as error:
+        exits.say(str(error))
+        code = exits.BAD_USAGE
     raise click.exceptions.Exit(code)
 
 
@@ -265,11 +269,7 @@ def _plan_words(planned: Plan, order: _Order) -> Generator[str]:
 
 def _run(order: _Order) -> int:
     check_server(base_url=order.base_url, emulator=order.emulator)
-    try:
-        job, code = exits.run(_work(order))
-    except JobLockedError as error:
-        exits.say(str(error))
-        return exits.BAD_USAGE
+    job, code = exits.run(_work(order))
     _tell(job, order, code)
     return code
 
@@ -358,16 +358,16 @@ def _graceful(job: BulkJob) -> Generator[None]:
 
 @contextmanager
 def _progress(client: SD3Client, job: BulkJob) -> Generator[None]:
-    before = job.stats.ended
+    before = job.stats
 
     def read() -> Snapshot:
         stats = job.stats
         return Snapshot.of(
             client,
             done=stats.done - stats.resumed,
-            failed=stats.failed + stats.unknown,
+            failed=stats.failed + stats.unknown - before.failed - before.unknown,
             in_flight=stats.in_flight,
-            total=stats.total - before,
+            total=before.held,
             credits=stats.credits_spent,
         )
 

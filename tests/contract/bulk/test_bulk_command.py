@@ -1,5 +1,6 @@
 """`sd3async bulk`: what it says, what it leaves with, and what signals do to it."""
 
+import fcntl
 import json
 import os
 import signal
@@ -133,6 +134,18 @@ def test_failures_leave_with_1_and_can_be_sent_again(bulk: Run, emulator: Emulat
     first, again = bulk("p.txt"), bulk("p.txt", "--retry-failed")
 
     assert (first.exit_code, again.exit_code) == (1, 0)
+
+
+def test_a_folder_in_use_leaves_with_2(bulk: Run) -> None:
+    """A second terminal must not send everything twice."""
+    Path("out").mkdir()
+    with Path("out/job.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = bulk("-", "--json", stdin="x")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"] == "JobLockedError"
+    assert "is at work in" in result.stderr
 
 
 def test_reports_and_a_table_are_written_when_asked_for(bulk: Run) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,31 @@ async def test_cancelling_the_task_leaves_a_job_that_goes_on(site: Any) -> None:
     async with here.job(PROMPTS) as rest:
         await rest.run()
     assert rest.stats.done == 40
+
+
+async def test_long_reports_can_be_called_off(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during ten thousand thumbnails must not wait for the last one."""
+    here = await site()
+    started = threading.Event()
+
+    def write_for_ever(out: Path, records: Any, summary: Any) -> None:
+        while True:
+            for _ in records():
+                started.set()
+
+    monkeypatch.setattr("sd3async.bulk.report.write_reports", write_for_ever)
+
+    async def work() -> None:
+        async with here.job(PROMPTS, reports=True) as job:
+            await job.run()
+
+    task = asyncio.create_task(work())
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert (here.out / "results.jsonl").exists()
 
 
 async def test_the_cap_counts_what_is_in_flight_as_spent(site: Any) -> None:
