@@ -1,7 +1,7 @@
 """`multipart/form-data` bodies of a known length, fresh for each attempt.
 
 Text fields are rendered once into one block of bytes; an image is streamed from its source in
-128 KiB pieces that are read off the event loop.
+64 KiB pieces that are read off the event loop.
 """
 
 import secrets
