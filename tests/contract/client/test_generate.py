@@ -31,6 +31,7 @@ from sd3async._clock import LoopClock
 from sd3async.emulator import Emulator, Fault
 from sd3async.telemetry import Event, Retried
 from support.pictures import IMAGE_KINDS, OneWayStream, picture
+from support.servers import serve
 
 PICTURE = picture(200, 100)
 
@@ -313,16 +314,12 @@ async def test_redirects_are_never_followed() -> None:
         visits.append(request.path)
         return web.Response(status=307, headers={"location": "/elsewhere"})
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", redirect)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with SD3Client("sk-a", base_url=url, clock=LoopClock()) as client:
+    async with (
+        serve(redirect) as url,
+        SD3Client("sk-a", base_url=url, clock=LoopClock()) as client,
+    ):
         with pytest.raises(APIError, match="307: a redirect, which is never followed"):
             await client.core("a")
-    await runner.cleanup()
 
     assert visits == ["/v2beta/stable-image/generate/core"]
 

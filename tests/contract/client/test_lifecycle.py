@@ -33,6 +33,7 @@ from sd3async.telemetry import (
     Retried,
     Tally,
 )
+from support.servers import serve
 
 KEY = "sk-test0123456789abcdef"
 
@@ -250,21 +251,17 @@ async def test_a_429_freezes_the_key_before_its_body_is_read() -> None:
         await response.write(b"0123456789")
         return response
 
-    app = web.Application()
-    app.router.add_post("/{path:.*}", refuse)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     policy = RetryPolicy(attempts=1)
-    async with SD3Client(KEY, base_url=url, clock=LoopClock(), retry=policy) as client:
+    async with (
+        serve(refuse) as url,
+        SD3Client(KEY, base_url=url, clock=LoopClock(), retry=policy) as client,
+    ):
         first = asyncio.create_task(client.core("a"))
         await asyncio.sleep(5)
         with pytest.raises(RequestTimeoutError):
             await client.core("b", deadline=10)
         with pytest.raises(RateLimitError):
             await first
-    await runner.cleanup()
 
     assert len(arrivals) == 1
 
@@ -334,6 +331,40 @@ async def test_a_bad_connection_pool_leaves_no_file_open(start: Any, tmp_path: P
     await asyncio.sleep(1)
 
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+async def test_closing_gives_the_connections_back(start: Any) -> None:
+    """A session that nobody closes holds its sockets until the loop ends."""
+    emulator, _ = await start()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    async with SD3Client(KEY, base_url=emulator.url, clock=LoopClock()) as client:
+        await client.core("a")
+        during = len(list(Path("/proc/self/fd").iterdir()))
+    await asyncio.sleep(1)  # the server takes note
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before < during
+
+
+async def test_the_balance_keeps_to_the_clients_timeouts() -> None:
+    """A balance that never comes must not stop a job from beginning."""
+
+    async def never(_: web.Request) -> web.Response:
+        await asyncio.sleep(1_000)
+        return web.Response()
+
+    async with serve(never) as url:
+        client = SD3Client(
+            KEY,
+            base_url=url,
+            clock=LoopClock(),
+            retry=RetryPolicy(attempts=1),
+            timeouts=Timeouts(read=7),
+        )
+        with pytest.raises(RequestTimeoutError):
+            await client.balance()
+        await client.aclose()
+
+        assert asyncio.get_running_loop().time() == pytest.approx(7.0, abs=0.5)
 
 
 async def test_an_emulator_that_is_gone_is_a_clean_error() -> None:
