@@ -102,8 +102,7 @@ def draw_load(report: Report) -> Figure:
 
 def _draw_throughput(axes: Axes, group: Sequence[ScenarioSummary], report: Report) -> None:
     axes.set_title("Images delivered per second")
-    if any("offered" in item.metrics for item in group) and group[0].scenario.rate is not None:
-        _line(axes, group, "offered", GREY, "offered", style=":")
+    _line(axes, group, "offered", GREY, "offered", style=":")
     _line(axes, group, "ideal", GREY, "ideal: callers / service time, up to the limit", style=":")
     _line(axes, group, "throughput", BLUE, "delivered")
     if report.header.slo is not None:
@@ -306,11 +305,11 @@ def _guide(axes: Axes, value: float, words: str, colour: str) -> None:
         words,
         (1, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(-4, 4),
         textcoords="offset points",
         ha="right",
         color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0},
     )
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.12 * value))
 

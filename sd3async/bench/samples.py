@@ -289,7 +289,8 @@ def parse_session(lines: Iterable[str], *, name: str = "results") -> Session:
 
 
 def _write(file: TextIO, fields: Mapping[str, Any]) -> None:
-    file.write(json.dumps(_rounded(fields), separators=(",", ":"), ensure_ascii=False) + "\n")
+    # ASCII alone: some readers take U+2028 and its like, which JSON leaves in, for line ends.
+    file.write(json.dumps(_rounded(fields), separators=(",", ":")) + "\n")
 
 
 def _rounded(value: Any) -> Any:

@@ -175,7 +175,9 @@ def _flow(run: Run, header: Header) -> dict[str, float]:
         for sample in run.samples
         if run.measured_from <= sample.intended < run.measured_until
     ]
-    flow = {"offered": len(started) / seconds, "throughput": len(ended) / seconds}
+    flow = {"throughput": len(ended) / seconds}
+    if run.scenario.rate is not None:
+        flow["offered"] = len(started) / seconds
     if header.slo is not None:
         within = [sample for sample in ended if sample.response <= header.slo]
         flow["goodput"] = len(within) / seconds
@@ -281,7 +283,7 @@ class ScenarioSummary:
 
 
 def summarize_scenarios(header: Header, runs: Sequence[Run]) -> list[ScenarioSummary]:
-    """Return each scenario's summary, in the order in which they first ran.
+    """Return each scenario's summary: closed loops, then open ones, by growing load.
 
     Args:
         header: What was run with.
@@ -290,7 +292,8 @@ def summarize_scenarios(header: Header, runs: Sequence[Run]) -> list[ScenarioSum
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         grouped.setdefault(run.scenario.name, []).append(run)
-    return [_summarize_repeats(header, repeats) for repeats in grouped.values()]
+    found = [_summarize_repeats(header, repeats) for repeats in grouped.values()]
+    return sorted(found, key=lambda item: (item.scenario.rate is not None, item.scenario.load))
 
 
 def _summarize_repeats(header: Header, repeats: Sequence[Run]) -> ScenarioSummary:

@@ -187,3 +187,18 @@ def test_mean_and_deviation_are_those_of_the_standard_library() -> None:
 
     assert found["x_mean"] == statistics.fmean(values)
     assert found["x_stdev"] == statistics.stdev(values)
+
+
+def test_scenarios_come_by_growing_load_however_they_ran() -> None:
+    """A search jumps back and forth; its table should not."""
+    runs = [
+        run([sample()], scenario=scenario)
+        for scenario in (
+            Scenario(rate=3.0, duration=1.0),
+            Scenario(concurrency=8, duration=1.0),
+            Scenario(concurrency=2, duration=1.0),
+        )
+    ]
+    names = [found.scenario.name for found in summarize_scenarios(header(), runs)]
+
+    assert names == ["2 callers", "8 callers", "3/s constant"]
