@@ -5,7 +5,6 @@ import asyncio
 import importlib
 import importlib.util
 import json
-import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -102,23 +101,9 @@ def _describe(plan: Plan) -> dict[str, Any]:
     if plan.newest:
         known["extra column"] = plan.newest_name
     return {
-        "created": surroundings.now(),
-        "command": shlex.join(["python", "-m", "benchmarks", *_arguments()]),
         "machine": surroundings.machine(),
         "versions": known,
     }
-
-
-def _arguments() -> list[str]:
-    """The arguments, without the folder, which is nobody's business."""
-    kept: list[str] = []
-    arguments = iter(sys.argv[1:])
-    for text in arguments:
-        if text == "--out":
-            next(arguments, None)
-        elif not text.startswith("--out="):
-            kept.append(text)
-    return kept
 
 
 def _is_installed(name: str) -> bool:
@@ -137,6 +122,7 @@ def _run(name: str, plan: Plan) -> Result:
         result,
         name=name,
         question=(module.__doc__ or "").partition("\n")[0],
+        measured_at=surroundings.now(),
         seconds=time.perf_counter() - began,
     )
 

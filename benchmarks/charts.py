@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.results import Chart, Series
 from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, save
@@ -60,7 +60,6 @@ def _draw_bars(axes: Axes, chart: Chart) -> None:
         error_kw={"ecolor": "#111827", "elinewidth": 1, "capsize": 3},
         height=0.65,
     )
-    axes.set_xscale(chart.scale)
     for place, bar in zip(places, bars, strict=True):
         axes.annotate(
             _short(bar.value),
@@ -72,20 +71,13 @@ def _draw_bars(axes: Axes, chart: Chart) -> None:
     axes.set_yticks(list(places), [bar.name for bar in bars])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(chart.unit)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    right = longest * (3 if chart.scale == "log" else 1.12)
-    axes.set_xlim(right=right)
+    axes.set_xlim(right=longest * 1.12)
+    words = chart.unit
     if chart.goal is not None:
         axes.axvline(chart.goal, color=RED, linewidth=1.2)
-        axes.annotate(
-            f"{chart.goal_words} {chart.goal:g}",
-            (chart.goal, 0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=RED,
-        )
+        words += f"; red: {chart.goal_words} {chart.goal:g}"
+    axes.set_xlabel(words)
 
 
 def _draw_lines(axes: Axes, chart: Chart) -> None:
@@ -109,18 +101,12 @@ def _draw_lines(axes: Axes, chart: Chart) -> None:
     axes.set_ylabel(chart.unit)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if chart.scale == "linear":
         axes.set_ylim(bottom=0)
     if chart.goal is not None:
-        axes.axhline(chart.goal, color=RED, linewidth=1.2)
-        axes.annotate(
-            f"{chart.goal_words} {chart.goal:g}",
-            (0, chart.goal),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=RED,
-        )
+        words = f"{chart.goal_words} {chart.goal:g}"
+        axes.axhline(chart.goal, color=RED, linewidth=1.2, label=words)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 

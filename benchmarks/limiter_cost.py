@@ -185,5 +185,4 @@ def _chart(waiting: dict[tuple[str, int], float]) -> Chart:
             for name in _LIMITERS
             for cost in [waiting[name, _MANY] * 1e6]
         ],
-        scale="log",
     )

@@ -9,11 +9,12 @@ from benchmarks.results import Cell, Result, Table
 
 _INTRO = """# Benchmarks
 
-Every number here comes from one command:
+Every number here comes from one command, which takes a quarter of an hour on a quiet machine:
 
-    {command}
+    pip install -e '.[benchmarks]'
+    python -m benchmarks
 
-Read them as ratios: absolute times are those of one machine, and a busy one. A row that has a goal
+`--quick` runs everything scaled down, `--only` some of it. Read them as ratios: absolute times are those of one machine, and a busy one. A row that has a goal
 says whether it was met, in the same row. The data behind the page is in
 [`benchmarks/results/`](../benchmarks/results/).
 """
@@ -23,16 +24,19 @@ def render(about: dict[str, Any], results: Sequence[Result], pictures: str) -> s
     """Return the page as Markdown.
 
     Args:
-        about: The session: command, date, machine, versions.
+        about: The session: machine and versions.
         results: In the order of the page.
         pictures: Where the pictures are, as seen from the page.
     """
-    parts = [_INTRO.format(command=about["command"]), _about(about), _verdict(results)]
+    parts = [_INTRO, _about(about), _verdict(results)]
     for result in results:
         parts.append(f"## {result.question}\n\n{result.method}\n")
         parts += [_table(table) for table in result.tables]
         parts += [f"![{chart.title}]({pictures}/{chart.name}.svg)\n" for chart in result.charts]
-        parts.append(f"`python -m benchmarks --only {result.name}` ({result.seconds:.0f} s)\n")
+        parts.append(
+            f"`python -m benchmarks --only {result.name}`, {result.measured_at[:10]}, "
+            f"{result.seconds:.0f} s\n"
+        )
     return "\n".join(parts)
 
 
@@ -52,7 +56,6 @@ def _about(about: dict[str, Any]) -> str:
     machine, versions = about["machine"], about["versions"]
     memory = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine["memory_bytes"] else "?"
     rows = [
-        ("date", about["created"]),
         ("processor", f"{machine['processor']}, {machine['cpus']} usable"),
         ("memory", memory),
         ("system", f"{machine['system']} {machine['architecture']}"),

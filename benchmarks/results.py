@@ -69,7 +69,7 @@ class Chart:
         lines: The lines, or none.
         goal: A guide across, or None.
         goal_words: What the guide is called.
-        scale: Of the values.
+        scale: Of the values of lines.
         x_scale: Of the horizontal axis of lines.
     """
 
@@ -95,6 +95,7 @@ class Result:
         method: How it was measured.
         tables: The numbers.
         charts: The pictures.
+        measured_at: When, ISO 8601 in UTC.
         seconds: How long it took [s].
     """
 
@@ -103,6 +104,7 @@ class Result:
     method: str
     tables: Sequence[Table]
     charts: Sequence[Chart] = ()
+    measured_at: str = ""
     seconds: float = 0.0
 
     @property
