@@ -10,7 +10,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 
@@ -39,20 +39,27 @@ def _render(body: bytes, headers: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\n" + headers + b"x-request-id: r\r\n" + length + b"\r\n" + body
 
 
-class _Connection(asyncio.Protocol):
-    """Reads one request after the other and answers when its last byte is there."""
+class Connection(asyncio.Protocol):
+    """Reads one request after the other and answers when its last byte is there.
 
-    def __init__(self) -> None:
+    Args:
+        write: Sends an answer; by default to the transport.
+    """
+
+    def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
         self._head = b""
         self._left = 0  # bytes of the body still to come
         self._answer = b""
+        self._write = write
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a stream connection is needed")
-        self._transport = transport
+        self._write = transport.write
 
     def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
         if self._left:
             self._take(len(data))
             return
@@ -68,7 +75,8 @@ class _Connection(asyncio.Protocol):
         self._left -= size
         if self._left <= 0:
             self._left = 0
-            self._transport.write(self._answer)
+            if self._write is not None:
+                self._write(self._answer)
 
 
 def _content_length(head: bytes) -> int:
@@ -82,7 +90,7 @@ def _content_length(head: bytes) -> int:
 async def serve() -> None:
     """Listen on a free loopback port, print it, and serve for ever."""
     server = await asyncio.get_running_loop().create_server(
-        _Connection, "127.0.0.1", 0, backlog=_BACKLOG
+        Connection, "127.0.0.1", 0, backlog=_BACKLOG
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
