@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sd3async import PaymentRequiredError, RetryPolicy
+from sd3async import InvalidRequestError, PaymentRequiredError, RetryPolicy
 from sd3async._files import PartFile
 from sd3async.bulk import BulkJob, JobLockedError, JournalError, StorageError
 from sd3async.emulator import Fault
@@ -359,3 +359,75 @@ async def test_a_job_stopped_before_it_began_sends_nothing(site: Any) -> None:
 
     assert here.emulator.paid == 0
     assert job.stats.held == 40
+
+
+async def test_an_item_that_cannot_be_tried_again_under_the_cap_waits(site: Any) -> None:
+    """A second try that could be charged needs room under the cap like a first one."""
+    here = await site(faults=[Fault.reset()] * 2)
+    async with here.job(PROMPTS[:1], max_credits=13) as job:
+        await job.run()
+
+    assert job.stop_reason == "budget"
+    assert (job.stats.possibly_paid, job.stats.held, job.stats.failed) == (2, 1, 0)
+    assert here.emulator.credits_used == 13
+
+
+async def test_a_folder_that_became_read_only_stops_the_job_unpaid(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that could not be kept must not be asked for."""
+    here = await site()
+
+    def refuse(part: PartFile, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    job = here.job(PROMPTS)
+    async with job:
+        monkeypatch.setattr(PartFile, "__init__", refuse)
+        with pytest.raises(StorageError, match="the disk is read-only"):
+            await job.run()
+        monkeypatch.undo()
+
+    assert here.emulator.paid == 0
+    assert job.stats.possibly_paid == 0
+    assert job.stop_reason == "storage"
+
+
+async def test_cancelling_while_things_land_breaks_them_off(site: Any) -> None:
+    """Who cancels a job that is stopping wants out now."""
+    here = await site(latency=500.0)
+    job = here.job(PROMPTS, concurrency=3)
+
+    async def work() -> None:
+        async with job:
+            await job.run()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(5.0)
+    job.stop()
+    await asyncio.sleep(5.0)
+    task.cancel()
+    before = asyncio.get_running_loop().time()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert asyncio.get_running_loop().time() - before < 1.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"concurrency": 0}, {"max_credits": -1}, {"deadline": 0}, {"on_unknown": "maybe"}],
+    ids=["concurrency", "max_credits", "deadline", "on_unknown"],
+)
+async def test_bad_options_are_refused_by_name(site: Any, options: dict[str, Any]) -> None:
+    """A cap of minus one must not be found out in the morning."""
+    here = await site()
+    with pytest.raises(InvalidRequestError, match=next(iter(options))):
+        here.job(PROMPTS, **options)
+
+
+async def test_a_job_must_be_entered_before_it_runs(site: Any) -> None:
+    """The mistake is common, so its sentence says what to write."""
+    here = await site()
+    with pytest.raises(RuntimeError, match="async with BulkJob"):
+        await here.job(PROMPTS).run()
