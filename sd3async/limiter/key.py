@@ -129,22 +129,29 @@ class Key:
 
         Args:
             now: The instant of receipt.
-            retry_after: What the answer asked for [s]; it wins when longer than the lock-out.
+            retry_after: What the answer asked for [s]; it takes the lock-out's place, unless a
+                probe that trusted it was refused: then the longer of the two counts.
             of_probe: Whether a probe was refused: the lock-out goes on, which is no new surprise
                 even if the probe was taken for accepted in the meantime.
 
         Returns:
             Until when nothing is granted; a 429 never brings that forward.
         """
+        probed = of_probe or self._stage is Stage.PROBING
         first_of_episode = self._stage in (Stage.OPEN, Stage.RAMPING) and not of_probe
         if first_of_episode:
             self._severity = min(self.severity(now) + 1, _MAX_SEVERITY)
         self._calm_since = math.inf
         self._stage = Stage.FROZEN
         self._probe = None
-        lockout = max(self._limit.lockout, retry_after or 0.0) + LOCKOUT_MARGIN
-        self._frozen_until = max(self._frozen_until, now + lockout)
+        lockout = self._lockout(retry_after, was_refuted=probed)
+        self._frozen_until = max(self._frozen_until, now + lockout + LOCKOUT_MARGIN)
         return Freeze(self.index, self._frozen_until, self._frozen_until - now, first_of_episode)
+
+    def _lockout(self, retry_after: float | None, *, was_refuted: bool) -> float:
+        if retry_after is None or not 0 <= retry_after < math.inf:
+            return self._limit.lockout
+        return max(self._limit.lockout, retry_after) if was_refuted else retry_after
 
     def probe_written(self, probe: Probe, now: float) -> None:
         """Start, or start again, waiting for a refusal of the probe."""

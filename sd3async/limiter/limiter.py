@@ -128,8 +128,8 @@ class Permit:
         """Freeze the key: the answer is a 429, received just now.
 
         Args:
-            retry_after: What its `Retry-After` asks for [s], or None. The key stays shut for that
-                or the lock-out, whichever is longer, and half a second more.
+            retry_after: What its `Retry-After` asks for [s]; None for the usual lock-out. The key
+                stays shut for that and half a second more.
         """
         self.answered()
         self._limiter.shut_out(self._key, retry_after, of_probe=self._probe is not None)

@@ -46,8 +46,8 @@ class RateLimit:
     Attributes:
         max_requests: Requests the server allows in any `period`; at least 1.
         period: Length of the server's window [s]; above 0.
-        lockout: How long a key stays shut out after a 429 [s]; at least 0. A longer `Retry-After`
-            wins.
+        lockout: How long a key stays shut out after a 429 [s]; at least 0. A `Retry-After` wins,
+            until a probe that trusted it is refused: then the longer of the two counts.
         delay_bound: The most by which the way from writing a request to the server's counting it
             may vary [s]; at least 0. The promise of the limiter rests on it.
         max_rate: Send no faster than this [requests/s], evenly spaced; None for no such limit.

@@ -174,7 +174,7 @@ async def test_timings_add_up(start: Any) -> None:
     image = await client.core("a")
 
     times = image.timings
-    assert times.limiter_wait == pytest.approx(60.5, abs=0.3)
+    assert times.limiter_wait == pytest.approx(20.5, abs=0.3)
     assert times.headers == pytest.approx(4.0, abs=0.2)
     parts = times.slot_wait + times.limiter_wait + times.connect + times.headers + times.body
     assert parts <= times.total + 1e-6

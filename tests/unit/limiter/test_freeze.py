@@ -128,7 +128,7 @@ def test_a_cancelled_probe_hands_its_part_to_the_next() -> None:
     run(main())
 
 
-def test_a_longer_retry_after_wins_and_the_event_says_until_when() -> None:
+def test_a_retry_after_wins_and_the_event_says_until_when() -> None:
     """The server knows best, if it says anything at all."""
 
     async def main() -> None:

@@ -37,13 +37,25 @@ def test_a_refusal_shuts_the_key_for_the_lockout_and_a_margin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("retry_after", "shut"), [(90.0, 90.0), (5.0, 60.0), (-3.0, 60.0), (math.nan, 60.0)]
+    ("retry_after", "shut"), [(90.0, 90.0), (5.0, 5.0), (-3.0, 60.0), (math.nan, 60.0)]
 )
-def test_the_longer_of_lockout_and_retry_after_wins(retry_after: float, shut: float) -> None:
-    """A `Retry-After` below the documented lock-out is not worth the risk."""
+def test_what_the_server_asks_for_wins_over_the_usual_lockout(
+    retry_after: float, shut: float
+) -> None:
+    """A gateway with a limit of its own may ask for seconds, and nonsense asks for nothing."""
     freeze = a_key().freeze(0.0, retry_after)
 
     assert freeze.seconds == shut + LOCKOUT_MARGIN
+
+
+@pytest.mark.parametrize(("retry_after", "shut"), [(5.0, 60.0), (90.0, 90.0)])
+def test_a_short_retry_after_is_believed_once(retry_after: float, shut: float) -> None:
+    """Asking again and again inside a lock-out may extend it for ever."""
+    key = a_key()
+    thawed = key.freeze(0.0, retry_after).until
+    key.grant(thawed)
+
+    assert key.freeze(thawed, retry_after).seconds == shut + LOCKOUT_MARGIN
 
 
 def test_a_later_refusal_only_moves_the_deadline_forward() -> None:
