@@ -111,7 +111,7 @@ class Journal:
         await self.store.submit(
             lambda db: (
                 db.execute(
-                    "UPDATE items SET state = 'sent', sent_at = coalesce(sent_at, ?) WHERE number = ?",
+                    "UPDATE items SET state = 'sent', sent_at = ? WHERE number = ?",
                     (at, number),
                 ).rowcount
             )

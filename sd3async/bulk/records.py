@@ -43,7 +43,7 @@ class ItemRecord:
         attempts: Requests sent for it, over all runs of the job.
         unknown_charges: How many of those may have been paid without an image.
         error: Why it failed, is unknown or invalid, in words; empty otherwise.
-        sent_at: When it was first handed to the client [s since the epoch].
+        sent_at: When it was last handed to the client [s since the epoch].
         finished_at: When it ended [s since the epoch].
         timings: Where the time of the successful call went, by the names of `Timings` [s].
     """

@@ -89,6 +89,20 @@ async def test_an_item_on_its_way_without_a_file_is_possibly_paid(
     assert here.files(".*.part") == []
 
 
+async def test_an_item_sent_again_counts_from_when_it_was_sent_again(site: Any) -> None:
+    """After a second crash the window is full of requests first sent before the first one."""
+    here, before = await finished(site)
+    forget_the_end(here.out, 3)
+    (here.out / "images/000000/00000003.png").unlink()
+    await asyncio.sleep(100.0)
+    async with here.job(PROMPTS) as job:
+        await job.run()
+    sent_at = list(job.records())[3].sent_at
+
+    assert sent_at is not None
+    assert sent_at - (before[3].sent_at or 0.0) >= 100.0
+
+
 async def test_the_intent_is_on_the_disk_before_the_request_leaves(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
