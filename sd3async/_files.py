@@ -28,6 +28,7 @@ class PartFile:
         )
         self._part = Path(name)
         self._stream = os.fdopen(descriptor, "wb", buffering=0)
+        self._is_committed = False
 
     def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
@@ -49,6 +50,7 @@ class PartFile:
             self._stream.close()
             self._part.chmod(0o666 & ~_UMASK)
             self._part.replace(self.target)
+            self._is_committed = True
             sync_folder(self.target.parent)
         except BaseException:
             self.abort()
@@ -56,7 +58,9 @@ class PartFile:
         return self.target
 
     def abort(self) -> None:
-        """Delete what was written; harmless after `commit`."""
+        """Delete what was written; harmless, and never blocking, after `commit`."""
+        if self._is_committed:
+            return
         self._stream.close()
         self._part.unlink(missing_ok=True)
 
