@@ -67,6 +67,7 @@ class BulkJob:
         retry_failed: Send items again that failed in an earlier run.
         skip_invalid: Record bad lines and go on, instead of refusing the manifest.
         reports: Whether to write the reports as well as `results.jsonl` at the end.
+        on_lines: Called now and then, while the source is taken in, with the lines read so far.
         clock: Time, for tests.
 
     Raises:
@@ -93,6 +94,7 @@ class BulkJob:
         retry_failed: bool = False,
         skip_invalid: bool = False,
         reports: bool = True,
+        on_lines: Callable[[int], object] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         width = client.max_in_flight if concurrency is None else concurrency
@@ -107,6 +109,7 @@ class BulkJob:
         self._retry_failed = retry_failed
         self._skip_invalid = skip_invalid
         self._reports = reports
+        self._on_lines = on_lines
         self._clock = clock
         self._folder = JobFolder(Path(out).absolute())
         self._journal = Journal(self._folder.journal)
@@ -232,6 +235,7 @@ class BulkJob:
                 self._defaults,
                 skip_invalid=self._skip_invalid,
                 save_input=self._folder.save_input,
+                on_lines=self._on_lines,
             )
             self._counters.begin(registered)
         again: list[State] = [] if self._holds else ["unknown"]

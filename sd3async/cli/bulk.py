@@ -4,7 +4,8 @@ import asyncio
 import datetime
 import signal
 import sys
-from collections.abc import AsyncGenerator, Generator
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ from sd3async.cli.options import (
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
 from sd3async.models.requests import REQUEST_TYPES
-from sd3async.progress import Snapshot, display
+from sd3async.progress import LINE_PERIOD, Snapshot, display
 
 FORMATS = ("files", "webdataset", "parquet")
 
@@ -223,6 +224,7 @@ def _print_plan(order: _Order) -> int:
             on_unknown=order.on_unknown,
             rate_limit=order.rate_limit,
             keys=keys,
+            on_lines=_Patience(),
         )
     )
     if order.as_json:
@@ -239,6 +241,21 @@ def _keys_if_any() -> tuple[str, ...]:
         return config.read_keys(None)
     except ValueError:
         return ("",)
+
+
+class _Patience:
+    """Tells how far a long manifest has been read, every ten seconds."""
+
+    def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
+        self._get_time = get_time
+        self._told_at = get_time()
+
+    def __call__(self, lines: int) -> None:
+        """Tell, if it is time."""
+        now = self._get_time()
+        if now - self._told_at >= LINE_PERIOD:
+            self._told_at = now
+            exits.say(f"{lines:,} lines read and checked, nothing sent yet")
 
 
 def _plan_words(planned: Plan, order: _Order) -> Generator[str]:
@@ -313,6 +330,7 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         retry_failed=order.retry_failed,
         skip_invalid=order.skip_invalid,
         reports=order.report,
+        on_lines=_Patience(),
     )
     async with job:
         yield job

@@ -136,6 +136,16 @@ def test_failures_leave_with_1_and_can_be_sent_again(bulk: Run, emulator: Emulat
     assert (first.exit_code, again.exit_code) == (1, 0)
 
 
+def test_a_long_manifest_says_how_far_it_is(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million lines take a minute; silence looks like a hang."""
+    monkeypatch.setattr("sd3async.cli.bulk.LINE_PERIOD", 0.0)
+    Path("p.txt").write_text("a\n" * 1_200)
+    result = bulk("p.txt", "--dry-run")
+
+    assert "500 lines read and checked, nothing sent yet" in result.stderr
+    assert "1,200 lines read and checked" in result.stderr
+
+
 def test_a_folder_in_use_leaves_with_2(bulk: Run) -> None:
     """A second terminal must not send everything twice."""
     Path("out").mkdir()
