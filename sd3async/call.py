@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import attrs
-import tenacity
 
 from sd3async._clock import Clock
 from sd3async.errors import (
@@ -259,12 +258,21 @@ class Call(Generic[T]):
                 raise
             first: list[Exception] = [error]
 
+        # Here, not at the top: tenacity is slow to import, and most programs never fail.
+        from sd3async.backoff import retrying
+
         async def attempt() -> T:
             if first:
                 raise first.pop()
             return await self._attempt()
 
-        return await self._retrying()(attempt)
+        again = retrying(
+            self.policy,
+            sleep=self.clock.sleep,
+            wants_another=self._wants_another,
+            before_sleep=self._before_sleep,
+        )
+        return await again(attempt)
 
     async def _attempt(self) -> T:
         self.attempts += 1
@@ -314,28 +322,7 @@ class Call(Generic[T]):
         self._has_another_key = self.pool.give_up(key, error)
         self._uncounted += 1
 
-    def _retrying(self) -> tenacity.AsyncRetrying:
-        backoff = tenacity.wait_random_exponential(
-            multiplier=self.policy.wait, max=self.policy.max_wait
-        )
-
-        def wait(state: tenacity.RetryCallState) -> float:
-            error = _error_of(state)
-            # The limiter holds back whoever was refused, and so does a key that is gone.
-            return 0.0 if _is_for_the_limiter(error) else backoff(state)
-
-        return tenacity.AsyncRetrying(
-            sleep=self.clock.sleep,
-            retry=lambda state: self._wants_another(_error_of(state)),
-            wait=wait,
-            stop=tenacity.stop_never,
-            before_sleep=self._before_sleep,
-            reraise=True,
-        )
-
-    def _wants_another(self, error: BaseException | None) -> bool:
-        if error is None:
-            return False
+    def _wants_another(self, error: BaseException) -> bool:
         if isinstance(error, AuthenticationError | PaymentRequiredError):
             wanted = self._has_another_key
         else:
@@ -347,7 +334,7 @@ class Call(Generic[T]):
             return False
         return wanted
 
-    def _before_sleep(self, state: tenacity.RetryCallState) -> None:
+    def _before_sleep(self, wait: float) -> None:
         self._stage = "between two attempts"
         failed = self.history[-1]
         self._tell(
@@ -355,18 +342,10 @@ class Call(Generic[T]):
             self.clock.monotonic(),
             attempt=failed.number,
             problem=failed.problem,
-            wait=state.upcoming_sleep,
+            wait=wait,
             may_be_charged=failed.may_be_charged,
         )
 
     def _tell(self, event: type[Event], at: float, **facts: object) -> None:
         if self.announce:  # nobody listens to most calls, and values cost time to make
             self.announce(event(at=at, call=self.number, endpoint=self.endpoint, **facts))
-
-
-def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-def _is_for_the_limiter(error: BaseException | None) -> bool:
-    return isinstance(error, RateLimitError | AuthenticationError | PaymentRequiredError)

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -13,8 +13,10 @@ from sd3async._clock import SYSTEM_CLOCK, Clock, Timer
 from sd3async.limiter.key import Freeze, Key, Probe
 from sd3async.limiter.lag import LagWatch
 from sd3async.limiter.line import Line
-from sd3async.limiter.pacer import Pacer
 from sd3async.limiter.settings import RateLimit
+
+if TYPE_CHECKING:
+    from sd3async.limiter.pacer import Pacer
 
 logger = logging.getLogger("sd3async.limiter")
 
@@ -191,8 +193,7 @@ class Limiter:
         self._keys = [Key(index, limit) for index in range(keys)]
         self._live = list(self._keys)
         self._last_retired_by: Exception | None = None
-        is_paced = limit.shape == "bucket" or limit.max_rate is not None
-        self._pacers = [Pacer(limit, key) for key in self._keys] if is_paced else []
+        self._pacers = _pacers(limit, self._keys)
         self._line: Line[Permit] = Line()
         self._lag = LagWatch()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -385,3 +386,12 @@ class Limiter:
         for pacer in self._pacers:
             pacer.reset()
         self._loop = loop
+
+
+def _pacers(limit: RateLimit, keys: list[Key]) -> "list[Pacer]":
+    if limit.shape != "bucket" and limit.max_rate is None:
+        return []
+    # Here, not at the top: aiolimiter is slow to import, and the default shape has no use for it.
+    from sd3async.limiter.pacer import Pacer
+
+    return [Pacer(limit, key) for key in keys]

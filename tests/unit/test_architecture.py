@@ -16,7 +16,7 @@ ROWS: list[set[str]] = [
     {"errors", "_clock", "_files", "_threads"},
     {"models", "limiter"},
     {"endpoints", "multipart", "retry", "sinks"},
-    {"wire", "transport", "telemetry"},
+    {"wire", "transport", "telemetry", "backoff"},
     {"config", "call"},
     {"engine"},
     {"client"},
@@ -85,13 +85,15 @@ def test_only_the_transport_speaks_to_the_network() -> None:
 
 
 OPTIONAL = ["PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset", "sqlite3"]
+LATER = ["aiolimiter", "imagesize", "tenacity"]
+"""Slow to import, and not needed before a first failure, a first image or another shape."""
 
 
 def test_importing_the_package_loads_no_optional_part() -> None:
     """A service that awaits one image should not pay for a command line and an emulator."""
     script = (
         "import sys, sd3async\n"
-        f"names = {OPTIONAL!r} + ['sd3async.' + n for n in ('emulator', 'cli', 'bulk', 'bench')]\n"
+        f"names = {OPTIONAL + LATER!r} + ['sd3async.' + n for n in ('emulator', 'cli', 'bulk', 'bench')]\n"
         "print([name for name in names if name in sys.modules])"
     )
     result = subprocess.run(
