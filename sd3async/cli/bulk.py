@@ -1,11 +1,9 @@
 """`sd3async bulk`: a durable job over a file of prompts."""
 
 import asyncio
-import datetime
 import signal
 import sys
-import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +11,15 @@ from typing import Any, Literal
 import attrs
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sd3async import config
 from sd3async._threads import in_thread
-from sd3async.bulk import BulkJob, Defaults, JobLockedError, JobStats
+from sd3async.bulk import BulkJob, Defaults, JobLockedError
 from sd3async.bulk.manifest import SHAPES, Shape
-from sd3async.bulk.plan import Plan, plan
+from sd3async.bulk.plan import plan
 from sd3async.bulk.sources import Source
 from sd3async.cli import exits
+from sd3async.cli.bulk_words import ENDS, Patience, plan_words, table_of, tell_changes
 from sd3async.cli.fields import field_options, given_fields
 from sd3async.cli.options import (
     check_server,
@@ -34,7 +32,7 @@ from sd3async.cli.options import (
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
 from sd3async.models.requests import REQUEST_TYPES
-from sd3async.progress import LINE_PERIOD, Snapshot, display
+from sd3async.progress import Snapshot, display
 
 FORMATS = ("files", "webdataset", "parquet")
 
@@ -224,13 +222,13 @@ def _print_plan(order: _Order) -> int:
             on_unknown=order.on_unknown,
             rate_limit=order.rate_limit,
             keys=keys,
-            on_lines=_Patience(),
+            on_lines=Patience(),
         )
     )
     if order.as_json:
         print_json(attrs.asdict(planned) | {"dollars": planned.dollars, "dry_run": True})
     else:
-        for words in _plan_words(planned, order):
+        for words in plan_words(planned, order.max_credits):
             click.echo(words)
     return exits.ALL_DONE
 
@@ -241,47 +239,6 @@ def _keys_if_any() -> tuple[str, ...]:
         return config.read_keys(None)
     except ValueError:
         return ("",)
-
-
-class _Patience:
-    """Tells how far a long manifest has been read, every ten seconds."""
-
-    def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
-        self._get_time = get_time
-        self._told_at = get_time()
-
-    def __call__(self, lines: int) -> None:
-        """Tell, if it is time."""
-        now = self._get_time()
-        if now - self._told_at >= LINE_PERIOD:
-            self._told_at = now
-            exits.say(f"{lines:,} lines read and checked, nothing sent yet")
-
-
-def _plan_words(planned: Plan, order: _Order) -> Generator[str]:
-    yield f"{planned.total:,} items in the manifest"
-    for count, words in (
-        (planned.done, "done already"),
-        (planned.linked, "share the image of an identical request"),
-        (planned.failed, "failed earlier; --retry-failed sends them again"),
-        (planned.unknown, "held for review, because they may have been paid"),
-        (planned.invalid, "bad lines, skipped"),
-    ):
-        if count:
-            yield f"  {count:,} {words}"
-    yield (
-        f"{planned.to_send:,} requests to send: {planned.credits:,.10g} credits, "
-        f"{planned.dollars:,.2f} dollars"
-    )
-    end = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=planned.seconds)
-    length = datetime.timedelta(seconds=round(planned.seconds))
-    yield f"at the soonest in {length} (h:mm:ss), at {end:%Y-%m-%d %H:%M}"
-    if order.max_credits is not None:
-        total = planned.credits_spent + planned.credits
-        verdict = "suffices" if total <= order.max_credits else "does not suffice"
-        yield f"the cap of {order.max_credits:,.10g} credits {verdict}; nothing was sent"
-    else:
-        yield "nothing was sent"
 
 
 def _run(order: _Order) -> int:
@@ -301,7 +258,7 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
         ) as client,
         _job(client, order) as job,
     ):
-        _tell_changes(job.stats)
+        tell_changes(job.stats)
         if job.rest:
             exits.say(f"waiting {job.rest:.0f} s, until the limit has forgotten the last run")
         with _graceful(job), _progress(client, job):
@@ -330,23 +287,10 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         retry_failed=order.retry_failed,
         skip_invalid=order.skip_invalid,
         reports=order.report,
-        on_lines=_Patience(),
+        on_lines=Patience(),
     )
     async with job:
         yield job
-
-
-def _tell_changes(stats: JobStats) -> None:
-    for count, words in (
-        (stats.resumed, "done by earlier runs"),
-        (stats.adopted, "of them found whole after a run that was cut off"),
-        (stats.added, "new in the manifest"),
-        (stats.removed, "no longer in the manifest; their images stay"),
-        (stats.invalid, "bad lines skipped"),
-        (stats.possibly_paid, "requests possibly paid without an image"),
-    ):
-        if count:
-            exits.say(f"{count:,} {words}")
 
 
 @contextmanager
@@ -400,15 +344,6 @@ def _exit_code(job: BulkJob) -> int:
     return exits.SOME_FAILED if stats.failed or stats.unknown else exits.ALL_DONE
 
 
-_ENDS = {
-    "interrupted": "interrupted; the same command again goes on",
-    "budget": "stopped at the credit cap; the same command with a higher one goes on",
-    "payment": "stopped, because no key is left that can pay",
-    "storage": "stopped, because the disk failed",
-    "unreachable": "stopped, because the service could not be reached",
-}
-
-
 def _tell(job: BulkJob, order: _Order, code: int) -> None:
     summary = job.summary
     assert summary is not None  # the job has been left
@@ -418,30 +353,8 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
         print_json(numbers | ends | {"emulated": order.emulator})
         return
     console = Console(stderr=True, highlight=False)
-    console.print(_table(job))
+    console.print(table_of(job))
     if job.stop_reason is not None:
-        words = _ENDS[job.stop_reason]
+        words = ENDS[job.stop_reason]
         exits.say(words if job.failure is None else f"{words}: {job.failure}")
     click.echo(job.out / ("index.html" if order.report else "results.jsonl"))
-
-
-def _table(job: BulkJob) -> Table:
-    summary, stats = job.summary, job.stats
-    assert summary is not None
-    table = Table.grid(padding=(0, 2))
-    before, after = summary.balance_before, summary.balance_after
-    for name, value, is_shown in (
-        ("done", f"{stats.done:,} of {stats.total:,}", True),
-        ("failed", f"{stats.failed:,}", True),
-        ("bad lines", f"{stats.invalid:,}", stats.invalid),
-        ("held for review", f"{stats.unknown:,}", stats.unknown),
-        ("still to send", f"{stats.held:,}", stats.held),
-        ("retried, frozen", f"{stats.retried:,}, {stats.frozen:,}", True),
-        ("credits", f"{stats.credits_spent:,.10g} ({summary.dollars:,.2f} dollars)", True),
-        ("possibly paid, no image", f"{stats.possibly_paid:,}", stats.possibly_paid),
-        ("balance", f"{before or 0:,.10g} → {after or 0:,.10g}", after is not None),
-        ("balance", "the service tells none", after is None),
-    ):
-        if is_shown:
-            table.add_row(name, value)
-    return table

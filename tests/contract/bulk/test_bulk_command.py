@@ -138,7 +138,7 @@ def test_failures_leave_with_1_and_can_be_sent_again(bulk: Run, emulator: Emulat
 
 def test_a_long_manifest_says_how_far_it_is(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million lines take a minute; silence looks like a hang."""
-    monkeypatch.setattr("sd3async.cli.bulk.LINE_PERIOD", 0.0)
+    monkeypatch.setattr("sd3async.cli.bulk_words.LINE_PERIOD", 0.0)
     Path("p.txt").write_text("a\n" * 1_200)
     result = bulk("p.txt", "--dry-run")
 
