@@ -17,7 +17,7 @@ from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most
 
 _METHOD = """Each client asks a local server for text-to-image answers, one after the other with so
 many callers at once. The server runs in a process of its own on the other core and does next to
-nothing. The clients take turns of a few dozen requests in one process; each turn is compared with
+nothing. The clients take turns of 100 or 20 requests in one process; each turn is compared with
 plain aiohttp's turn beside it, and the table shows the median of those ratios and their quartiles.
 This project's rate limit is switched off. OpenAI's SDK gets the same picture the way its own API
 sends it, as base64 in JSON."""
