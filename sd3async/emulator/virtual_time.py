@@ -70,6 +70,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._job_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Join the threads, however long that takes: in virtual time any patience is over at once.
+
+        Args:
+            timeout: Ignored.
+        """
+        await super().shutdown_default_executor()
+
     def _job_done(self, _: object) -> None:
         self._jobs -= 1
 
