@@ -9,13 +9,14 @@ from benchmarks.results import Cell, Result, Table
 
 _INTRO = """# Benchmarks
 
-Every number here comes from one command, which takes a quarter of an hour on a quiet machine:
+Every number here comes from one command, which takes some twenty minutes:
 
     pip install -e '.[benchmarks]'
     python -m benchmarks
 
-`--quick` runs everything scaled down, `--only` some of it. Read them as ratios: absolute times are those of one machine, and a busy one. A row that has a goal
-says whether it was met, in the same row. The data behind the page is in
+`--quick` runs everything scaled down, `--only` some of it. Read the numbers as ratios: absolute
+times are those of one machine, and it was doing other things beside. A row that has a goal says
+whether it was met, in the same row. The data behind the page is in
 [`benchmarks/results/`](../benchmarks/results/).
 """
 
@@ -67,8 +68,8 @@ def _about(about: dict[str, Any]) -> str:
 def _verdict(results: Sequence[Result]) -> str:
     missed = [f"{result.name}, {words}" for result in results for words in result.missed]
     if not missed:
-        return "All goals were met in this run.\n"
-    return "Goals missed in this run:\n\n" + "\n".join(f"- {words}" for words in missed) + "\n"
+        return "All goals were met.\n"
+    return "Goals missed:\n\n" + "\n".join(f"- {words}" for words in missed) + "\n"
 
 
 def _table(table: Table) -> str:
