@@ -6,6 +6,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]
+
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
