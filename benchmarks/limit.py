@@ -135,10 +135,10 @@ def _chart(found: dict[str, _Cases]) -> Chart:
     return Chart(
         name="limit",
         title="Lasting rate on the worst of four servers, jitter up to 0.2 s",
-        unit="% of the ceiling (thin line: up to the best case)",
+        unit="% of the ceiling (line: up to the best case)",
         bars=bars,
         goal=_SHARE * 100,
-        goal_words="goal for sd3async, at least",
+        goal_words="goal, at least",
     )
 
 
