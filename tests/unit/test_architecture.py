@@ -84,7 +84,7 @@ def test_only_the_transport_speaks_to_the_network() -> None:
     assert speakers == {"transport"}
 
 
-OPTIONAL = ["PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset", "sqlite3"]
+OPTIONAL = ["PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset"]
 LATER = ["aiolimiter", "imagesize", "tenacity"]
 """Slow to import, and not needed before a first failure, a first image or another shape."""
 
