@@ -3,6 +3,7 @@
 A value that exists is valid: every field was checked when it was made.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -45,7 +46,7 @@ def _mode_of_image(request: "SD3Request") -> str:
 
 
 @attrs.frozen(kw_only=True)
-class GenerationRequest:
+class GenerationRequest(ABC):
     """The fields that all three generate endpoints share.
 
     Attributes:
@@ -73,9 +74,9 @@ class GenerationRequest:
     )
 
     @property
+    @abstractmethod
     def credits(self) -> float:
         """The documented price of one success [credits; 1,000 are 10 dollars]."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, and `endpoint`, ready for JSON.
