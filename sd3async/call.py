@@ -132,6 +132,7 @@ class Call(Generic[T]):
         endpoint: For the observers.
         send: Makes one attempt.
         is_replayable: Whether `send` can be called again after it has begun to send.
+        costs_credits: Whether a lost answer may have been charged.
         limiter: Grants the permits.
         pool: The keys.
         slots: Connection slots; one is held from before the first permit to the end, so that a
@@ -145,6 +146,7 @@ class Call(Generic[T]):
     endpoint: str
     send: Callable[[Attempt], Awaitable[T]]
     is_replayable: bool = True
+    costs_credits: bool = True
     limiter: Limiter
     pool: KeyPool
     slots: asyncio.Semaphore
@@ -287,7 +289,7 @@ class Call(Generic[T]):
             self._failed(attempt, error, self.clock.monotonic() - began)
             raise
         except asyncio.CancelledError:
-            if attempt is not None and attempt.is_sent:
+            if self.costs_credits and attempt is not None and attempt.is_sent:
                 # Nobody will read the answer, but the server may be at work on it.
                 seconds = self.clock.monotonic() - began
                 self.unknown_charges += 1
@@ -308,7 +310,7 @@ class Call(Generic[T]):
         return attempt
 
     def _failed(self, attempt: Attempt | None, error: Exception, seconds: float) -> None:
-        is_unknown = may_be_charged(error)
+        is_unknown = self.costs_credits and may_be_charged(error)
         self.unknown_charges += is_unknown
         if isinstance(error, RateLimitError):
             self._lockouts += 1

@@ -152,7 +152,7 @@ class Engine:
                     raise await self.refusal(answer)
                 return read_balance(answer.status, await answer.read())
 
-        call = self.call("balance", send)
+        call = self.call("balance", send, costs_credits=False)
         return await call.run(deadline)
 
     def call(
@@ -161,6 +161,7 @@ class Engine:
         send: Callable[[Attempt], Awaitable[T]],
         *,
         is_replayable: bool = True,
+        costs_credits: bool = True,
     ) -> Call[T]:
         """Return a call that has not begun."""
         connection = self.connection
@@ -169,6 +170,7 @@ class Engine:
             endpoint=endpoint,
             send=send,
             is_replayable=is_replayable,
+            costs_credits=costs_credits,
             limiter=connection.limiter,
             pool=connection.pool,
             slots=connection.slots(),

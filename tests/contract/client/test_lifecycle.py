@@ -360,11 +360,12 @@ async def test_the_balance_keeps_to_the_clients_timeouts() -> None:
             retry=RetryPolicy(attempts=1),
             timeouts=Timeouts(read=7),
         )
-        with pytest.raises(RequestTimeoutError):
+        with pytest.raises(RequestTimeoutError) as caught:
             await client.balance()
         await client.aclose()
 
         assert asyncio.get_running_loop().time() == pytest.approx(7.0, abs=0.5)
+    assert [past.may_be_charged for past in caught.value.history] == [False]
 
 
 async def test_an_emulator_that_is_gone_is_a_clean_error() -> None:
