@@ -4,7 +4,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,24 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.results import Chart, Series
-from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, save
+from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 
 _OURS = "sd3async"
 _COLOURS = (ORANGE, GREEN, GREY, "#CC79A7", "#56B4E9", "#9a6700", "#7c3aed", "#111827")
 _MARKERS = "so^Dv<>p"
 _WIDTH = 8.0
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.titlesize": 11,
-    "grid.color": "#e5e7eb",
-    "legend.frameon": False,
-}
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -39,7 +26,7 @@ def draw(chart: Chart, path: Path) -> None:
         chart: What to draw.
         path: The file; replaced if it exists.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         height = 1.3 + 0.36 * len(chart.bars) if chart.bars else 4.2
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes: Axes = figure.subplots()

@@ -32,7 +32,7 @@ _PART_COLOURS = {
     "body": GREEN,
     "rest": RED,
 }
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -45,6 +45,8 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "sd3async",  # the same numbers give the same file
 }
+"""How every picture looks."""
+
 _MANY_RUNS = 5  # more names than this stand upright
 _WIDE_RANGE = 5  # a sweep this wide has its loads spread evenly by ratio
 _TAIL_PERCENTS = (0.0, 50.0, 90.0, 95.0, 99.0, 99.9)
@@ -60,7 +62,7 @@ def draw_all(report: Report, session: Session) -> dict[str, Figure]:
     Returns:
         Figures by name: `load`, `parts`, `percentiles`, `rate`.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         return {
             "load": draw_load(report),
             "parts": draw_parts(report),
@@ -79,7 +81,7 @@ def save(figure: Figure, to: str | Path | BinaryIO, form: str) -> None:
     """
     # Without its date, the same numbers give the same file.
     metadata = {"Date": None} if form == "svg" else {}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(to, format=form, dpi=144, metadata=metadata)
 
 
@@ -374,7 +376,7 @@ def _by_kind(scenarios: Sequence[ScenarioSummary]) -> list[list[ScenarioSummary]
 
 
 def _new_figure(*, rows: int, columns: int, height: float) -> tuple[Figure, list[list[Axes]]]:
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5 * columns + 1.0, height), layout="constrained")
         grid: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
     return figure, grid
