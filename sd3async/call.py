@@ -23,7 +23,7 @@ from sd3async.errors import (
 )
 from sd3async.limiter import Limiter, Permit
 from sd3async.models.results import Timings
-from sd3async.retry import RetryPolicy, may_be_charged, problem_of
+from sd3async.retry import RetryPolicy, problem_of
 from sd3async.telemetry import (
     Announcer,
     Answered,
@@ -184,10 +184,12 @@ class Call(Generic[T]):
                 return await self._attempts()
         except SD3Error as error:
             error.history = tuple(self.history)
+            error.may_be_charged = self.unknown_charges > 0
             raise
         except TimeoutError as error:
             late = RequestTimeoutError(f"the deadline of {deadline:g} s passed {self._stage}")
             late.history = tuple(self.history)
+            late.may_be_charged = self.unknown_charges > 0
             raise late from error
 
     def done(self, *, credits_spent: float = 0.0, error: BaseException | None = None) -> None:
@@ -310,7 +312,7 @@ class Call(Generic[T]):
         return attempt
 
     def _failed(self, attempt: Attempt | None, error: Exception, seconds: float) -> None:
-        is_unknown = self.costs_credits and may_be_charged(error)
+        is_unknown = self.costs_credits and isinstance(error, SD3Error) and error.may_be_charged
         self.unknown_charges += is_unknown
         if isinstance(error, RateLimitError):
             self._lockouts += 1

@@ -2,35 +2,44 @@
 
 SD3Error
 ├── InvalidRequestError        (also ValueError)   refused before sending; .field
+├── ClientClosedError                              the client was closed under the call
 ├── TransportError                                 no complete response; .request, __cause__
-│   ├── ConnectFailedError                         certainly nothing was sent: free to retry
+│   ├── ConnectFailedError                         certainly nothing was sent; .is_retryable
 │   ├── RequestTimeoutError    (also TimeoutError) maybe the work was done, and billed
+│   │   └── NotEnoughTimeError                     given up at once: .wait [s] passes the deadline
 │   └── ResponseReadError                          broke off while reading
-├── APIError                                       .status .name .errors .error_id .request_id .headers
+├── APIError                                       .status .name .errors .error_id .request_id
+│   │                                              .headers .retry_after [s] | None
 │   ├── BadRequestError 400    ├── AuthenticationError 401   ├── PaymentRequiredError 402
-│   ├── ContentModerationError 403                 ├── PayloadTooLargeError 413
-│   ├── UnprocessableError 422 ├── RateLimitError 429 (.retry_after [s] | None)
-│   └── ServerError 5xx
+│   ├── ContentModerationError 403 (flagged)       ├── PermissionDeniedError 403 (any other)
+│   ├── PayloadTooLargeError 413                   ├── UnprocessableError 422
+│   └── RateLimitError 429                         └── ServerError 5xx
 ├── UnexpectedResponseError                        2xx that does not look as documented
 └── ContentFilteredError                           only from raise_if_filtered()
+
+Each has .history, .note and .may_be_charged.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from multidict import CIMultiDict
 
 __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequestError",
+    "ClientClosedError",
     "ConnectFailedError",
     "ContentFilteredError",
     "ContentModerationError",
     "FailedAttempt",
     "InvalidRequestError",
+    "NotEnoughTimeError",
     "PayloadTooLargeError",
     "PaymentRequiredError",
+    "PermissionDeniedError",
     "RateLimitError",
     "RequestTimeoutError",
     "ResponseReadError",
@@ -73,10 +82,12 @@ class SD3Error(Exception):
         history: One entry for each attempt that failed, the last one included; empty when
             nothing was sent.
         note: A remark on why no further attempt was made; empty when there is none.
+        may_be_charged: Whether the service may have done the work, and billed it, all the same.
     """
 
     history: tuple[FailedAttempt, ...] = ()
     note: str = ""
+    may_be_charged: bool = False
 
     def __str__(self) -> str:
         words = super().__str__()
@@ -104,6 +115,10 @@ class InvalidRequestError(SD3Error, ValueError):
         self.field = field
 
 
+class ClientClosedError(SD3Error):
+    """The client was closed while the call was under way; nothing more was sent."""
+
+
 class TransportError(SD3Error):
     """No complete response arrived. The cause (`__cause__`) is the transport's own error.
 
@@ -117,28 +132,57 @@ class TransportError(SD3Error):
 
 
 class ConnectFailedError(TransportError):
-    """No connection could be made: certainly nothing was sent."""
+    """No connection could be made: certainly nothing was sent.
+
+    Attributes:
+        is_retryable: Whether another attempt may do better; False for a certificate that fails.
+    """
+
+    def __init__(self, message: str, *, is_retryable: bool = True) -> None:
+        super().__init__(message)
+        self.is_retryable = is_retryable
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
     """Time ran out. If the request was on its way, the work may have been done and billed."""
 
+    may_be_charged = True
+
+
+class NotEnoughTimeError(RequestTimeoutError):
+    """The next wait is known to pass the deadline, so it is not begun.
+
+    Attributes:
+        wait: How long it would be [s].
+    """
+
+    may_be_charged = False
+
+    def __init__(self, message: str, *, wait: float) -> None:
+        super().__init__(message)
+        self.wait = wait
+
 
 class ResponseReadError(TransportError):
-    """The connection broke after the request was on its way: perhaps billed."""
+    """The answer broke off after the request was on its way: perhaps billed."""
+
+    may_be_charged = True
 
 
 class APIError(SD3Error):
-    """The service answered with an error.
+    """The service answered with an error; what is kept of it is redacted and bounded.
 
     Attributes:
         status: HTTP status.
         name: The error body's `name`; empty when the body has none.
-        errors: The error body's sentences, redacted.
+        errors: The error body's sentences.
         error_id: The error body's `id`, or None.
         request_id: The `x-request-id` header, or None.
-        headers: The answer's headers.
+        headers: The answer's headers, case-insensitive.
+        retry_after: What the `Retry-After` header asks for [s], at most a day, or None.
     """
+
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -157,7 +201,7 @@ class APIError(SD3Error):
         self.errors = errors
         self.error_id = error_id
         self.request_id = request_id
-        self.headers: dict[str, str] = dict(headers or {})
+        self.headers: CIMultiDict[str] = CIMultiDict(headers or {})
 
 
 class BadRequestError(APIError):
@@ -173,7 +217,11 @@ class PaymentRequiredError(APIError):
 
 
 class ContentModerationError(APIError):
-    """403: the request was flagged, or refused by a gateway; nothing was charged."""
+    """403 `content_moderation`: the request was flagged; nothing was charged."""
+
+
+class PermissionDeniedError(APIError):
+    """Any other 403: a gateway's, a firewall's or the service's refusal."""
 
 
 class PayloadTooLargeError(APIError):
@@ -185,17 +233,15 @@ class UnprocessableError(APIError):
 
 
 class RateLimitError(APIError):
-    """429: over 150 requests in 10 s; the key is shut out for 60 s.
-
-    Attributes:
-        retry_after: What the `Retry-After` header asked for [s], or None.
-    """
-
-    retry_after: float | None = None
+    """429: over 150 requests in 10 s; the key is shut out for 60 s."""
 
 
 class ServerError(APIError):
-    """5xx: the service or something before it failed; by the documents nothing is charged."""
+    """5xx: the service failed, or something before it did.
+
+    The service's own error is documented as free. A proxy's words for "no answer from behind me"
+    (`PROXY_FAILURES`) promise nothing: then `may_be_charged` is True.
+    """
 
 
 class UnexpectedResponseError(SD3Error):
@@ -205,6 +251,8 @@ class UnexpectedResponseError(SD3Error):
         status: HTTP status.
         request_id: The `x-request-id` header, or None.
     """
+
+    may_be_charged = True
 
     def __init__(self, message: str, *, status: int, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -228,22 +276,31 @@ STATUS_TO_ERROR: dict[int, type[APIError]] = {
     400: BadRequestError,
     401: AuthenticationError,
     402: PaymentRequiredError,
-    403: ContentModerationError,
+    403: PermissionDeniedError,
     413: PayloadTooLargeError,
     422: UnprocessableError,
     429: RateLimitError,
 }
+PROXY_FAILURES = frozenset({502, 504, *range(520, 525)})
+"""Said when the server behind gave no whole answer; it may be at work all the same.
+
+Source:
+    RFC 9110, 15.6.3 and 15.6.5; Cloudflare, 5xx errors (520-524).
+"""
 
 
-def error_class(status: int) -> type[APIError]:
+def error_class(status: int, name: str = "") -> type[APIError]:
     """Return the class that stands for an HTTP status.
 
     Args:
         status: Any status that is not a success.
+        name: The error body's `name`, which tells the two kinds of 403 apart.
 
     Returns:
         The exact class for a documented status, `ServerError` for any 5xx, else `APIError`.
     """
+    if status == 403 and name == "content_moderation":
+        return ContentModerationError
     if status >= 500:
         return ServerError
     return STATUS_TO_ERROR.get(status, APIError)

@@ -8,16 +8,19 @@ from typing import Literal
 import attrs
 
 from sd3async.errors import (
+    PROXY_FAILURES,
     ConnectFailedError,
+    NotEnoughTimeError,
     RateLimitError,
     RequestTimeoutError,
     ResponseReadError,
     SD3Error,
     ServerError,
-    UnexpectedResponseError,
 )
+from sd3async.models.fields import Choice, Number
 
-_RETRYABLE_5XX = (500, 502, 503, 504)
+_RETRYABLE_5XX = PROXY_FAILURES | {500, 503, 529}
+_SECONDS = Number(0, 86_400)
 
 
 @attrs.frozen(kw_only=True)
@@ -28,35 +31,25 @@ class RetryPolicy:
     exponential backoff with full jitter. A 429 waits for the key's lock-out instead.
 
     Attributes:
-        attempts: Attempts in all, the first included; 1 turns every retry off. Those answered
-            with 429 do not count.
-        lockouts: How many 429s one call sits out before it gives up.
-        wait: Longest wait before the second attempt [s].
-        max_wait: Longest wait before any attempt [s].
+        attempts: Attempts in all, the first included, 1 to 1000; 1 turns every retry off. Those
+            answered with 429 do not count.
+        lockouts: How many 429s one call sits out before it gives up, 0 to 1000.
+        wait: Longest wait before the second attempt [s], at most a day.
+        max_wait: Longest wait before any attempt [s], at most a day.
         on_unknown: What to do when a request was sent and no whole answer came, so that it may
             have been charged: `retry`, or `raise` and let the caller decide.
 
     Raises:
-        ValueError: A value is out of bounds.
+        InvalidRequestError: A value is out of bounds.
     """
 
-    attempts: int = 5
-    lockouts: int = 5
-    wait: float = 1.0
-    max_wait: float = 30.0
-    on_unknown: Literal["retry", "raise"] = "retry"
-
-    def __attrs_post_init__(self) -> None:
-        """Check the bounds."""
-        if self.attempts < 1:
-            raise ValueError(f"attempts: is {self.attempts}; at least 1 is needed")
-        if self.lockouts < 0:
-            raise ValueError(f"lockouts: is {self.lockouts}; 0 or more is needed")
-        for name, value in (("wait", self.wait), ("max_wait", self.max_wait)):
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: is {value}; 0 or more seconds are needed")
-        if self.on_unknown not in ("retry", "raise"):
-            raise ValueError(f"on_unknown: is {self.on_unknown!r}; allowed are retry, raise")
+    attempts: int = attrs.field(default=5, validator=Number(1, 1000, whole=True))
+    lockouts: int = attrs.field(default=5, validator=Number(0, 1000, whole=True))
+    wait: float = attrs.field(default=1.0, validator=_SECONDS)
+    max_wait: float = attrs.field(default=30.0, validator=_SECONDS)
+    on_unknown: Literal["retry", "raise"] = attrs.field(
+        default="retry", validator=Choice(("retry", "raise"))
+    )
 
     def allows_another(self, error: BaseException, *, attempts: int, lockouts: int) -> bool:
         """Whether to try again.
@@ -70,7 +63,7 @@ class RetryPolicy:
             return False
         if isinstance(error, RateLimitError):
             return self.attempts > 1 and lockouts <= self.lockouts
-        if may_be_charged(error) and self.on_unknown == "raise":
+        if isinstance(error, SD3Error) and error.may_be_charged and self.on_unknown == "raise":
             return False
         return attempts < self.attempts
 
@@ -83,19 +76,11 @@ def is_retryable(error: BaseException) -> bool:
     """
     if isinstance(error, ServerError):
         return error.status in _RETRYABLE_5XX
+    if isinstance(error, ConnectFailedError):
+        return error.is_retryable
     return isinstance(
-        error, ConnectFailedError | RequestTimeoutError | ResponseReadError | RateLimitError
-    )
-
-
-def may_be_charged(error: BaseException) -> bool:
-    """Whether the service may have done the work, and billed it, all the same.
-
-    Args:
-        error: What an attempt met. Any error answer of the service counts as free, as documented
-            ("not charged for failed generations").
-    """
-    return isinstance(error, RequestTimeoutError | ResponseReadError | UnexpectedResponseError)
+        error, RequestTimeoutError | ResponseReadError | RateLimitError
+    ) and not isinstance(error, NotEnoughTimeError)
 
 
 def problem_of(error: SD3Error) -> str:

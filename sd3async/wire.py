@@ -258,7 +258,7 @@ def read_error(
     sentences = tuple(redact(sentence, secrets) for sentence in sentences)
     words = "; ".join(sentences) or _words_for_silence(status, headers)
     label = f"{status} {name}".strip()
-    cls = _GATEWAY_CODES.get(code, error_class(status))
+    cls = _GATEWAY_CODES.get(code, error_class(status, name))
     error = cls(
         f"{label}: {words}",
         status=status,

@@ -7,8 +7,10 @@ import pytest
 
 from sd3async import errors
 from sd3async.errors import (
+    ConnectFailedError,
     FailedAttempt,
     InvalidRequestError,
+    NotEnoughTimeError,
     RateLimitError,
     RequestTimeoutError,
     SD3Error,
@@ -35,6 +37,22 @@ def test_errors_are_also_what_python_calls_them() -> None:
     assert issubclass(RequestTimeoutError, TimeoutError)
 
 
+def test_only_lost_answers_may_have_been_charged() -> None:
+    """Error answers are documented as free; a lost or useless answer is unknown."""
+    doubtful = {cls.__name__ for cls in CLASSES if getattr(cls, "may_be_charged", None)}
+
+    assert doubtful == {"RequestTimeoutError", "ResponseReadError", "UnexpectedResponseError"}
+
+
+def test_headers_are_read_whatever_their_case() -> None:
+    """HTTP knows no case, and servers write what they like."""
+    error = RateLimitError("429: slow", status=429, headers={"Retry-After": "7"})
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert error.headers["retry-after"] == copy.headers["RETRY-AFTER"] == "7"
+    assert error.headers == copy.headers == {"Retry-After": "7"}
+
+
 def limited() -> RateLimitError:
     error = RateLimitError("429: slow", status=429, name="n", errors=("slow",), request_id="r")
     error.retry_after = 60.0
@@ -43,6 +61,7 @@ def limited() -> RateLimitError:
         FailedAttempt(2, "429: slow", 0.1, False),
     )
     error.note = "remark"
+    error.may_be_charged = True
     return error
 
 
@@ -52,6 +71,8 @@ def limited() -> RateLimitError:
         limited(),
         InvalidRequestError("prompt: no", field="prompt"),
         UnexpectedResponseError("no", status=200, request_id="r"),
+        ConnectFailedError("certificate", is_retryable=False),
+        NotEnoughTimeError("no", wait=60.0),
     ],
     ids=repr,
 )

@@ -4,8 +4,10 @@ import pytest
 
 from sd3async import (
     APIError,
+    ClientClosedError,
     ConnectFailedError,
     InvalidRequestError,
+    NotEnoughTimeError,
     RateLimitError,
     RequestTimeoutError,
     ResponseReadError,
@@ -14,7 +16,7 @@ from sd3async import (
     UnexpectedResponseError,
 )
 from sd3async.errors import error_class
-from sd3async.retry import is_retryable, may_be_charged
+from sd3async.retry import is_retryable
 
 
 def answered(status: int) -> APIError:
@@ -25,12 +27,15 @@ RETRYABLE = [
     ConnectFailedError("a"),
     RequestTimeoutError("a"),
     ResponseReadError("a"),
-    *[answered(status) for status in (429, 500, 502, 503, 504)],
+    *[answered(status) for status in (429, 500, 502, 503, 504, *range(520, 525), 529)],
 ]
 FINAL = [
     InvalidRequestError("a", field="prompt"),
+    ClientClosedError("a"),
+    ConnectFailedError("the certificate has expired", is_retryable=False),
+    NotEnoughTimeError("a", wait=60.0),
     UnexpectedResponseError("a", status=200),
-    *[answered(status) for status in (302, 400, 401, 402, 403, 404, 413, 422, 501)],
+    *[answered(status) for status in (302, 400, 401, 402, 403, 404, 413, 422, 501, 525)],
     ValueError("a"),
 ]
 
@@ -47,17 +52,6 @@ def test_what_will_not_pass_is_raised_at_once(error: Exception) -> None:
     """Trying again would waste requests, or credits."""
     assert not is_retryable(error)
     assert not RetryPolicy().allows_another(error, attempts=1, lockouts=0)
-
-
-def test_only_lost_answers_may_have_been_charged() -> None:
-    """Error answers are documented as free; a lost or useless answer is unknown."""
-    charged = [error for error in (*RETRYABLE, *FINAL) if may_be_charged(error)]
-
-    assert [type(error) for error in charged] == [
-        RequestTimeoutError,
-        ResponseReadError,
-        UnexpectedResponseError,
-    ]
 
 
 def test_attempts_count_the_first_one() -> None:
@@ -94,19 +88,35 @@ def test_unknown_charges_are_raised_when_asked() -> None:
     assert not policy.allows_another(ResponseReadError("a"), attempts=1, lockouts=0)
     assert policy.allows_another(ServerError("a", status=500), attempts=1, lockouts=0)
     assert policy.allows_another(ConnectFailedError("a"), attempts=1, lockouts=0)
+    by_a_proxy = ServerError("a", status=504)
+    assert policy.allows_another(by_a_proxy, attempts=1, lockouts=0)
+    by_a_proxy.may_be_charged = True
+    assert not policy.allows_another(by_a_proxy, attempts=1, lockouts=0)
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("field", "value", "words"),
     [
-        ({"attempts": 0}, "attempts: is 0; at least 1"),
-        ({"lockouts": -1}, "lockouts: is -1"),
-        ({"wait": -1}, "wait: is -1"),
-        ({"max_wait": float("inf")}, "max_wait: is inf"),
-        ({"on_unknown": "hope"}, "on_unknown: is 'hope'; allowed are retry, raise"),
+        ("attempts", 0, "is 0; 1 to 1000"),
+        ("attempts", 1001, "is 1001; 1 to 1000"),
+        ("attempts", True, "is True; a whole number"),
+        ("attempts", 2.5, "is 2.5; a whole number"),
+        ("attempts", "3", "is '3'; a whole number"),
+        ("attempts", None, "is None; a whole number"),
+        ("lockouts", -1, "is -1; 0 to 1000"),
+        ("wait", -1, "is -1; 0 to 86400"),
+        ("wait", float("nan"), "is nan; 0 to 86400"),
+        ("wait", "1", "is '1'; a number"),
+        ("max_wait", float("inf"), "is inf; 0 to 86400"),
+        ("max_wait", True, "is True; a number"),
+        ("on_unknown", "hope", "is 'hope'; allowed are retry, raise"),
+        ("on_unknown", None, "is None; allowed are retry, raise"),
     ],
 )
-def test_a_wrong_setting_gets_one_sentence(settings: dict[str, object], words: str) -> None:
+def test_a_wrong_setting_gets_one_sentence(field: str, value: object, words: str) -> None:
     """A policy that exists is one that works."""
-    with pytest.raises(ValueError, match=words):
-        RetryPolicy(**settings)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match=f"{field}: {words}") as caught:
+        RetryPolicy(**{field: value})  # type: ignore[arg-type]
+
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.field == field

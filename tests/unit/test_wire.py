@@ -18,6 +18,7 @@ from sd3async import (
     CoreRequest,
     PayloadTooLargeError,
     PaymentRequiredError,
+    PermissionDeniedError,
     RateLimitError,
     ResponseReadError,
     SD3Request,
@@ -73,7 +74,7 @@ def error(status: int, body: str | bytes | dict[str, Any], **headers: str) -> AP
         (400, BadRequestError),
         (401, AuthenticationError),
         (402, PaymentRequiredError),
-        (403, ContentModerationError),
+        (403, PermissionDeniedError),
         (404, APIError),
         (413, PayloadTooLargeError),
         (422, UnprocessableError),
@@ -89,6 +90,21 @@ def test_a_status_has_its_class_whatever_the_body(status: int, cls: type[APIErro
         found = error(status, body)
         assert type(found) is cls
         assert found.status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "cls"),
+    [
+        ({"name": "content_moderation", "errors": ["flagged"]}, ContentModerationError),
+        ({"name": "permission_denied", "message": "no"}, PermissionDeniedError),
+        ("<html>Attention Required! | Cloudflare", PermissionDeniedError),
+        ({"error": {"code": "insufficient_user_quota"}}, PaymentRequiredError),
+    ],
+    ids=["flagged", "not allowed", "firewall", "out of money"],
+)
+def test_a_403_is_moderation_only_when_the_body_says_so(body: Any, cls: type[APIError]) -> None:
+    """A program that drops flagged prompts must not drop them all when a firewall is moved."""
+    assert type(error(403, body)) is cls
 
 
 def test_the_documented_body_becomes_attributes_and_words() -> None:
