@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _BACKLOG = 4096  # connections that arrive at once
 _HEAD_END = b"\r\n\r\n"
 
@@ -24,10 +25,11 @@ def answer_to(path: bytes) -> bytes:
     """Return a whole HTTP answer.
 
     Args:
-        path: `/image/SIZE/…` or `/base64/SIZE/…`.
+        path: `/image/SIZE/…` or `/base64/SIZE/…`, of 20 bytes or more.
     """
     _, form, size, *_ = path.split(b"/", 3)
-    image = _PNG_START + bytes(max(0, int(size) - len(_PNG_START)))
+    room = int(size) - len(_PNG_START + _PNG_END)
+    image = _PNG_START + bytes(max(0, room)) + _PNG_END
     if form == b"image":
         return _render(image, b"content-type: image/png\r\nseed: 7\r\nfinish-reason: SUCCESS\r\n")
     wrapped = {"created": 1, "data": [{"b64_json": base64.b64encode(image).decode()}]}

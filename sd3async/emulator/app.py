@@ -214,8 +214,10 @@ class Service:
         if told == "seconds":
             headers["Retry-After"] = str(math.ceil(remaining))
         elif told == "date":
-            until = math.ceil(self._clock.time() + remaining)
+            now = self._clock.time()
+            until = math.ceil(now + remaining)
             headers["Retry-After"] = email.utils.formatdate(until, usegmt=True)
+            headers["Date"] = email.utils.formatdate(now, usegmt=True)  # by the same clock
         chosen = self._settings
         return Refusal.rate_limited(chosen.max_requests, chosen.period, chosen.lockout, headers)
 
