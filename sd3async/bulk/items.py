@@ -10,36 +10,36 @@ from typing import Any, cast
 import attrs
 
 from sd3async.bulk.manifest import Line
-from sd3async.models.fields import MAX_SEED, refuse
-from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
+from sd3async.models.fields import (
+    AT_LEAST_ONE,
+    MAX_SEED,
+    SEED,
+    Number,
+    Text,
+    is_missing,
+    refuse,
+    to_plain,
+)
+from sd3async.models.requests import (
+    ENDPOINT,
+    REQUEST_TYPES,
+    GenerationRequest,
+    request_from_dict,
+)
 from sd3async.models.sources import BytesSource
 
 INPUTS = "inputs"
 """Folder of images that came as bytes, named by their hash; relative to the job's folder."""
 
 _MAX_ID_CHARS = 200
-_MAX_PRIORITY = 1_000_000_000
+_TAG = Text(1, _MAX_ID_CHARS)
+_PRIORITY = Number(-1_000_000_000, 1_000_000_000, whole=True)
 _BATCH_KEYS = ("custom_id", "method", "url", "body")
 
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 SaveInput = Callable[[str, bytes], None]
 """Keeps the bytes of an image under a name relative to the job's folder."""
-
-
-def _at_least_one(_: object, attribute: "attrs.Attribute[Any]", value: int) -> None:
-    if value < 1:
-        raise refuse(attribute.name, f"is {value}; 1 or more is needed")
-
-
-def _fixed_seed(_: object, attribute: "attrs.Attribute[Any]", value: int) -> None:
-    if not 1 <= value <= MAX_SEED:
-        raise refuse(attribute.name, f"is {value}; 1 to {MAX_SEED} is allowed (0 means random)")
-
-
-def _known_endpoint(_: object, attribute: "attrs.Attribute[Any]", value: str) -> None:
-    if value not in REQUEST_TYPES:
-        raise refuse(attribute.name, f"is {value!r}; allowed are {', '.join(REQUEST_TYPES)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -56,12 +56,10 @@ class Defaults:
             that.
     """
 
-    endpoint: str = attrs.field(default="sd3", validator=_known_endpoint)
+    endpoint: str = attrs.field(default="sd3", validator=ENDPOINT)
     fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    seed_start: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_fixed_seed)
-    )
-    repeat: int = attrs.field(default=1, validator=_at_least_one)
+    seed_start: int | None = attrs.field(default=None, validator=Number(1, MAX_SEED, whole=True))
+    repeat: int = attrs.field(default=1, validator=AT_LEAST_ONE)
 
     def fingerprint(self) -> str:
         """Return a text that differs when any default does."""
@@ -118,11 +116,10 @@ def items_of(
     priority = _priority(given.pop("priority", None))
     _apply(defaults, given)
     image_name = _resolve_image(given, folder)
+    seed = SEED.plain("seed", given["seed"]) if "seed" in given else defaults.seed_start
     for variation in range(defaults.repeat):
         fields = dict(given)
-        seed = given.get("seed", defaults.seed_start)
-        # 0 asks for a random seed, which has no next one; a bool is refused further on.
-        if seed and isinstance(seed, int) and not isinstance(seed, bool):
+        if seed:  # 0 asks for a random one, which has no next one
             fields["seed"] = seed + variation
         request = request_from_dict(fields)
         stored, identity = _written_down(request, image_name, save_input)
@@ -138,7 +135,7 @@ def items_of(
 
 def _unwrapped(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a flat line, also from one in the shape of a batch file."""
-    given = {name: value for name, value in fields.items() if value is not None}
+    given = {name: value for name, value in fields.items() if not is_missing(value)}
     if "body" not in given and "custom_id" not in given:
         return given
     batch = {name: given.pop(name, None) for name in _BATCH_KEYS}
@@ -168,7 +165,11 @@ def _endpoint_of(url: object) -> str:
 def _id(value: object) -> str:
     if value is None:
         return ""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = to_plain(value)
+    if isinstance(text, float) and text.is_integer():  # of a column with empty cells
+        text = int(text)
+    if type(text) is int:
+        text = str(text)
     if not isinstance(text, str) or not text.isprintable() or not 0 < len(text) <= _MAX_ID_CHARS:
         raise refuse("id", f"is no name of 1 to {_MAX_ID_CHARS} printable characters")
     return text
@@ -180,27 +181,18 @@ def _tags(value: object) -> tuple[str, ...]:
     tags = [value] if isinstance(value, str) else value
     if not isinstance(tags, list | tuple):
         raise refuse("tags", "is no list of words")
-    words = cast("list[object]", list(tags))  # pyright: ignore[reportUnknownArgumentType]
-    if not all(isinstance(word, str) and 0 < len(word) <= _MAX_ID_CHARS for word in words):
-        raise refuse("tags", f"holds something that is no word of 1 to {_MAX_ID_CHARS} characters")
-    return tuple(str(word) for word in words)
+    return tuple(_TAG.plain("tags", word) for word in cast("list[object]", tags))
 
 
 def _priority(value: object) -> int:
     if value is None:
         return 0
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or abs(cast("int", value)) > _MAX_PRIORITY:
-        raise refuse("priority", f"is {value!r}; a whole number is needed")
-    return cast("int", value)
+    return cast("int", _PRIORITY.plain("priority", value))
 
 
 def _apply(defaults: Defaults, given: dict[str, Any]) -> None:
-    endpoint = given.setdefault("endpoint", defaults.endpoint)
-    request_type = REQUEST_TYPES.get(endpoint) if isinstance(endpoint, str) else None
-    if request_type is None:
-        raise refuse("endpoint", f"is {endpoint!r}; allowed are {', '.join(REQUEST_TYPES)}")
-    known = attrs.fields_dict(request_type)
+    endpoint = ENDPOINT.plain("endpoint", given.setdefault("endpoint", defaults.endpoint))
+    known = attrs.fields_dict(REQUEST_TYPES[endpoint])
     for name, value in defaults.fields.items():
         has_image = given.get("image") is not None
         unfit = (name == "aspect_ratio" and has_image and endpoint == "sd3") or (
@@ -244,4 +236,4 @@ def _identity(text: str) -> bytes:
     try:
         return hashlib.sha256(text.encode()).digest()[:16]
     except UnicodeEncodeError as error:
-        raise refuse("prompt", "holds half a character (a lone surrogate)") from error
+        raise refuse("image", "has a name that is no text (a lone surrogate)") from error

@@ -5,7 +5,7 @@ Reading knows the shapes of lines, not what a request is: that is `items`.
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast, get_args
 
@@ -207,14 +207,13 @@ def _parse_cells(number: int, header: list[str], cells: list[str]) -> Line | Bad
 
 
 def _typed(name: str, cell: str) -> object:
-    convert: Callable[[str], object] = str
-    if name in _WHOLE_NUMBERS:
-        convert = int
-    elif name in _NUMBERS:
-        convert = float
-    elif name == "tags":
+    if name in _WHOLE_NUMBERS and cell.strip().lstrip("+-").isdigit():
+        return int(cell)
+    if name in _WHOLE_NUMBERS or name in _NUMBERS:
+        return float(cell)  # 7.0 for 7 is what a column with empty cells is written as
+    if name == "tags":
         return [tag.strip() for tag in cell.split(";") if tag.strip()]
-    return convert(cell)
+    return cell
 
 
 def open_manifest(path: Path) -> BinaryIO:

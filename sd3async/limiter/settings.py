@@ -2,46 +2,24 @@
 
 import math
 import sys
-from typing import Any, Literal, Self
+from typing import Literal, Self, get_args
 
 import attrs
 
+from sd3async.models.fields import ABOVE_0, AT_LEAST_ONE, SECONDS, Choice, Number, to_seconds
+
 Shape = Literal["paced", "burst", "bucket"]
 
-_SHAPES: tuple[Shape, ...] = ("paced", "burst", "bucket")
 _UNLIMITED = sys.maxsize
-
-
-def _whole_number(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{attribute.name}: {value!r} is not a whole number of at least 1")
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _positive(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if not _is_finite(value) or value <= 0:
-        raise ValueError(f"{attribute.name}: {value!r} is not a finite number above 0")
-
-
-def _not_negative(_: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    if not _is_finite(value) or value < 0:
-        raise ValueError(f"{attribute.name}: {value!r} is not a finite number of at least 0")
-
-
-def _known_shape(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-    if value not in _SHAPES:
-        allowed = ", ".join(repr(shape) for shape in _SHAPES)
-        raise ValueError(f"{attribute.name}: {value!r} is unknown; it may be one of {allowed}")
+_NOT_NEGATIVE = Number(0, words="a number of seconds, 0 or more,")
 
 
 @attrs.frozen
 class RateLimit:
     """The rate limit of one API key, and how closely to follow it.
 
-    Every number is for each key: a pool of three keys may send three times as much.
+    Every number is for each key: a pool of three keys may send three times as much. Durations may
+    also be given as `timedelta`.
 
     Attributes:
         max_requests: Requests the server allows in any `period`; at least 1.
@@ -57,7 +35,8 @@ class RateLimit:
             aiolimiter's token bucket, smooth from the first second.
 
     Raises:
-        ValueError: A value is out of its bounds; the message names field, value and bounds.
+        InvalidRequestError: A value is out of its bounds; the message names field, value and
+            bounds.
 
     Source:
         "Rate limiting: 150 requests within 10 seconds; beyond that 429 and a timeout of
@@ -65,14 +44,12 @@ class RateLimit:
         not documented.
     """
 
-    max_requests: int = attrs.field(default=150, validator=_whole_number)
-    period: float = attrs.field(default=10.0, validator=_positive)
-    lockout: float = attrs.field(default=60.0, validator=_not_negative)
-    delay_bound: float = attrs.field(default=0.22, validator=_not_negative)
-    max_rate: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_positive)
-    )
-    shape: Shape = attrs.field(default="paced", validator=_known_shape)
+    max_requests: int = attrs.field(default=150, validator=AT_LEAST_ONE)
+    period: float = attrs.field(default=10.0, converter=to_seconds, validator=SECONDS)
+    lockout: float = attrs.field(default=60.0, converter=to_seconds, validator=_NOT_NEGATIVE)
+    delay_bound: float = attrs.field(default=0.22, converter=to_seconds, validator=_NOT_NEGATIVE)
+    max_rate: float | None = attrs.field(default=None, validator=ABOVE_0)
+    shape: Shape = attrs.field(default="paced", validator=Choice(get_args(Shape)))
 
     @classmethod
     def unlimited(cls) -> Self:

@@ -1,14 +1,24 @@
 """The rules a field's value is held to, and the sentences that say when it is not.
 
-A rule is a small callable attrs validator, and data at the same time: the command line reads its
-bounds to build its options.
+A rule is an attrs validator, and data at the same time: the command line reads its bounds to build
+its options. It also makes values plain: as a converter it would hide the parameter's type from mypy,
+which understands named functions only.
 
 Source:
     Stable Image generate endpoints, v2beta: names, bounds and enums of the request schemas.
 """
 
 import math
-from typing import Any
+import operator
+import re
+import sys
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from numbers import Integral, Real
+from typing import Any, TypeAlias, cast
 
 import attrs
 
@@ -17,26 +27,17 @@ from sd3async.errors import InvalidRequestError
 ASPECT_RATIOS = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
 OUTPUT_FORMATS = ("png", "jpeg", "webp")
 STYLE_PRESETS = (
-    "3d-model",
-    "analog-film",
-    "anime",
-    "cinematic",
-    "comic-book",
-    "digital-art",
-    "enhance",
-    "fantasy-art",
-    "isometric",
-    "line-art",
-    "low-poly",
-    "modeling-compound",
-    "neon-punk",
-    "origami",
-    "photographic",
-    "pixel-art",
-    "tile-texture",
-)
+    "3d-model", "analog-film", "anime", "cinematic", "comic-book", "digital-art", "enhance",
+    "fantasy-art", "isometric", "line-art", "low-poly", "modeling-compound", "neon-punk",
+    "origami", "photographic", "pixel-art", "tile-texture",
+)  # fmt: skip
 MAX_PROMPT_CHARS = 10_000
 MAX_SEED = 4_294_967_294
+
+Duration: TypeAlias = float | timedelta
+"""A time: seconds, or a `timedelta`."""
+
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def refuse(field: str, problem: str) -> InvalidRequestError:
@@ -49,13 +50,84 @@ def refuse(field: str, problem: str) -> InvalidRequestError:
     return InvalidRequestError(f"{field}: {problem}", field=field)
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def shown(value: object) -> str:
+    """Return a value as a sentence can hold it."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return f"a huge {type(value).__name__}"
+
+
+def check_type(field: str, value: object, kind: type, instead: str) -> None:
+    """See that an argument is of a type. The value is not shown: it may be a secret.
+
+    Args:
+        field: The parameter to name.
+        value: What was passed.
+        kind: The type.
+        instead: What to pass, in words.
+
+    Raises:
+        InvalidRequestError: It is of another type.
+    """
+    if not isinstance(value, kind):
+        raise refuse(field, f"is {type(value).__name__}; pass {instead}")
+
+
+def to_plain(value: object) -> object:
+    """Return a string or number of any library or enum as Python's own `str`, `int` or `float`.
+
+    The `repr` of NumPy's scalars and of an enum's members is not what the API reads. A bool stays
+    one, though Python counts it among the integers; what is none of these is returned as it is.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    with suppress(OverflowError, TypeError, ValueError):  # NumPy's timedelta claims to be Integral
+        if isinstance(value, Integral):
+            return operator.index(value)
+        if isinstance(value, Real | Decimal):
+            return float(value)
+    return value
+
+
+def to_seconds(value: Duration) -> float:
+    """Return the seconds of a duration; what is none is left for a rule to refuse."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is how a table spells an empty cell: None, NaN, or pandas' NA."""
+    is_nan = isinstance(value, Real) and value != value
+    return value is None or is_nan or type(value).__name__ == "NAType"
+
+
+class Rule(ABC):
+    """What a field's values are held to; None passes where it is the default."""
+
+    @abstractmethod
+    def plain(self, field: str, value: object) -> Any:
+        """Return a value as one of Python's own types.
+
+        Args:
+            field: The parameter to name when it is refused.
+            value: The value, of whatever library or enum.
+
+        Raises:
+            InvalidRequestError: It breaks the rule.
+        """
+
+    def __call__(self, made: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        """Hold an attribute of a value just made to the rule, and keep it plain."""
+        if value is not None or attribute.default is not None:
+            object.__setattr__(made, attribute.name, self.plain(attribute.name, value))
 
 
 @attrs.frozen
-class Text:
+class Text(Rule):
     """A string of a bounded number of characters.
 
     Attributes:
@@ -66,19 +138,22 @@ class Text:
     min_chars: int = 0
     max_chars: int = MAX_PROMPT_CHARS
 
-    def __call__(self, _: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        """Refuse what is not such a string."""
-        if not isinstance(value, str):
-            raise refuse(attribute.name, f"is {_shown(value)}; a string is needed")
-        if not self.min_chars <= len(value) <= self.max_chars:
-            size = f"has {len(value):,} characters" if value else "is empty"
-            raise refuse(
-                attribute.name, f"{size}; {self.min_chars} to {self.max_chars:,} are allowed"
-            )
+    def plain(self, field: str, value: object) -> str:
+        """Return such a string."""
+        text = to_plain(value)
+        if not isinstance(text, str):
+            raise refuse(field, f"is {shown(value)}; a string is needed")
+        if not self.min_chars <= len(text) <= self.max_chars:
+            size = f"has {len(text):,} characters" if text else "is empty"
+            raise refuse(field, f"{size}; {self.min_chars} to {self.max_chars:,} are allowed")
+        if bad := _UNSENDABLE.search(text):
+            problem = f"holds {bad[0]!r} after {bad.start():,} characters; NUL and halves of "
+            raise refuse(field, problem + "characters (lone surrogates) cannot be sent")
+        return text
 
 
 @attrs.frozen
-class Choice:
+class Choice(Rule):
     """One of a fixed set of strings.
 
     Attributes:
@@ -87,36 +162,44 @@ class Choice:
 
     values: tuple[str, ...]
 
-    def __call__(self, _: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        """Refuse what is not among the values."""
-        if not isinstance(value, str) or value not in self.values:
-            allowed = ", ".join(self.values)
-            raise refuse(attribute.name, f"is {_shown(value)}; allowed are {allowed}")
+    def plain(self, field: str, value: object) -> str:
+        """Return one of the strings."""
+        text = to_plain(value)
+        if not isinstance(text, str) or text not in self.values:
+            raise refuse(field, f"is {shown(value)}; allowed are {', '.join(self.values)}")
+        return text
 
 
 @attrs.frozen
-class Number:
+class Number(Rule):
     """A finite number between two bounds, both included.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
-        whole: Whether only integers are allowed.
+        whole: Whether only integers are allowed; 7.0 is one.
+        words: What is allowed, in words; empty when the bounds say it all.
     """
 
     low: float
-    high: float
+    high: float = sys.float_info.max
     whole: bool = False
+    words: str = ""
 
-    def __call__(self, _: object, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-        """Refuse what is no number, no finite one, or out of bounds."""
+    def plain(self, field: str, value: object) -> Any:
+        """Return such a number; a whole one as an `int`."""
+        number = to_plain(value)
+        if self.whole and isinstance(number, float) and number.is_integer():
+            number = int(number)
         kinds = (int,) if self.whole else (int, float)
-        # bool is an int to Python and never a number to the API.
-        if isinstance(value, bool) or not isinstance(value, kinds):
+        if type(number) not in kinds or not self.low <= cast("float", number) <= self.high:
             kind = "a whole number" if self.whole else "a number"
-            raise refuse(attribute.name, f"is {_shown(value)}; {kind} is needed")
-        if not math.isfinite(value) or not self.low <= value <= self.high:
-            raise refuse(attribute.name, f"is {value}; {self.low} to {self.high} is allowed")
+            needed = self.words or f"{kind} from {self.low} to {self.high}"
+            raise refuse(field, f"is {shown(value)}; {needed} is needed")
+        return number
 
 
 SEED = Number(0, MAX_SEED, whole=True)
+AT_LEAST_ONE = Number(1, whole=True, words="a whole number of at least 1")
+ABOVE_0 = Number(math.ulp(0), words="a number above 0")
+SECONDS = Number(math.ulp(0), words="a number of seconds above 0")

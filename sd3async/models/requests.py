@@ -4,7 +4,7 @@ A value that exists is valid: every field was checked when it was made.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -17,24 +17,25 @@ from sd3async.models.fields import (
     Choice,
     Number,
     Text,
+    check_type,
+    is_missing,
     refuse,
 )
 from sd3async.models.sources import ImageFacts, ImageInput, ImageSource, as_source
 
-SD3_MODELS = (
-    "sd3.5-large",
-    "sd3.5-large-turbo",
-    "sd3.5-medium",
-    "sd3.5-flash",
-    "sd3-large",
-    "sd3-large-turbo",
-    "sd3-medium",
-)
+_SD3_CREDITS = {
+    "sd3.5-large": 6.5,
+    "sd3.5-large-turbo": 4.0,
+    "sd3.5-medium": 3.5,
+    "sd3.5-flash": 2.5,
+    "sd3-large": 6.5,
+    "sd3-large-turbo": 4.0,
+    "sd3-medium": 3.5,
+}
+SD3_MODELS = tuple(_SD3_CREDITS)
 """Today's names and those of 2024, which the official service re-routes to their successors."""
 
 SD3_MODES = ("text-to-image", "image-to-image")
-
-_SD3_CREDITS = {"large": 6.5, "large-turbo": 4.0, "medium": 3.5, "flash": 2.5}
 
 
 def _to_source(value: ImageInput | ImageSource | None) -> ImageSource | None:
@@ -61,17 +62,11 @@ class GenerationRequest(ABC):
     endpoint: ClassVar[str]
 
     prompt: str = attrs.field(validator=Text(min_chars=1), kw_only=False)
-    negative_prompt: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Text())
-    )
-    aspect_ratio: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Choice(ASPECT_RATIOS))
-    )
-    seed: int | None = attrs.field(default=None, validator=attrs.validators.optional(SEED))
+    negative_prompt: str | None = attrs.field(default=None, validator=Text())
+    aspect_ratio: str | None = attrs.field(default=None, validator=Choice(ASPECT_RATIOS))
+    seed: int | None = attrs.field(default=None, validator=SEED)
     output_format: str = attrs.field(default="png", validator=Choice(OUTPUT_FORMATS))
-    style_preset: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Choice(STYLE_PRESETS))
-    )
+    style_preset: str | None = attrs.field(default=None, validator=Choice(STYLE_PRESETS))
 
     @property
     @abstractmethod
@@ -98,16 +93,16 @@ class GenerationRequest(ABC):
         """Make a request from what `to_dict` returned, or from a line of a manifest.
 
         Args:
-            fields: Field names and values; None means not given; `endpoint`, if there, must be
-                this class's own.
+            fields: Field names and values; `endpoint`, if there, must be this class's own. None
+                means not given, and so does what tables have in an empty cell: NaN (no field may
+                be one) and pandas' NA.
 
         Raises:
             InvalidRequestError: An unknown or missing field, or a wrong value.
         """
-        given = {name: value for name, value in fields.items() if value is not None}
-        endpoint = given.pop("endpoint", cls.endpoint)
-        if endpoint != cls.endpoint:
-            raise refuse("endpoint", f"is {endpoint!r}; {cls.endpoint!r} is needed here")
+        check_type("fields", fields, Mapping, "a mapping")
+        given = {name: value for name, value in fields.items() if not is_missing(value)}
+        Choice((cls.endpoint,)).plain("endpoint", given.pop("endpoint", cls.endpoint))
         known = [attribute.name for attribute in attrs.fields(cls)]
         for name in given:
             if name not in known:
@@ -149,14 +144,11 @@ class UltraRequest(GenerationRequest):
     endpoint: ClassVar[str] = "ultra"
 
     image: ImageSource | None = attrs.field(default=None, converter=_to_source)
-    strength: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Number(0, 1))
-    )
+    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
 
     def __attrs_post_init__(self) -> None:
         """Hold the fields to the rules between them."""
-        _check_image_with_strength(self.image, self.strength)
-        check_image(self.image.facts if self.image else None)
+        _check_start(self.image, self.strength)
 
     @property
     def credits(self) -> float:
@@ -189,18 +181,12 @@ class SD3Request(GenerationRequest):
     endpoint: ClassVar[str] = "sd3"
 
     image: ImageSource | None = attrs.field(default=None, converter=_to_source)
-    strength: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Number(0, 1))
-    )
+    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
     mode: str = attrs.field(
         default=attrs.Factory(_mode_of_image, takes_self=True), validator=Choice(SD3_MODES)
     )
-    model: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Choice(SD3_MODELS))
-    )
-    cfg_scale: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(Number(1, 10))
-    )
+    model: str | None = attrs.field(default=None, validator=Choice(SD3_MODELS))
+    cfg_scale: float | None = attrs.field(default=None, validator=Number(1, 10))
 
     def __attrs_post_init__(self) -> None:
         """Hold the fields to the rules between them."""
@@ -208,28 +194,26 @@ class SD3Request(GenerationRequest):
             raise refuse("image", "is missing; mode image-to-image needs image and strength")
         if self.mode == "text-to-image" and self.image is not None:
             raise refuse("mode", "is text-to-image; with an image it must be image-to-image")
-        _check_image_with_strength(self.image, self.strength)
+        _check_start(self.image, self.strength)
         if self.image is not None and self.aspect_ratio is not None:
             raise refuse(
                 "aspect_ratio", "is set; image-to-image keeps the image's own, so leave it out"
             )
         if self.model == "sd3-large-turbo" and self.negative_prompt:
             raise refuse("negative_prompt", "is set; the model sd3-large-turbo does not take one")
-        check_image(self.image.facts if self.image else None)
 
     @property
     def credits(self) -> float:
         """The documented price of one success [credits]; large when no model is named."""
-        if self.model is None:
-            return _SD3_CREDITS["large"]
-        return _SD3_CREDITS[self.model.partition("-")[2]]
+        return _SD3_CREDITS[self.model or "sd3.5-large"]
 
 
-def _check_image_with_strength(image: ImageSource | None, strength: float | None) -> None:
+def _check_start(image: ImageSource | None, strength: float | None) -> None:
     if image is not None and strength is None:
         raise refuse("strength", "is missing; it is required with an image, 0 to 1")
     if image is None and strength is not None:
         raise refuse("strength", "is set; it only goes with an image")
+    check_image(image.facts if image else None)
 
 
 _MIN_SIDE_PX = 64
@@ -258,19 +242,51 @@ def check_image(facts: ImageFacts | None) -> None:
 REQUEST_TYPES: dict[str, type[GenerationRequest]] = {
     cls.endpoint: cls for cls in (SD3Request, CoreRequest, UltraRequest)
 }
+ENDPOINT = Choice(tuple(REQUEST_TYPES))
 
 
 def request_from_dict(fields: Mapping[str, Any], *, endpoint: str = "sd3") -> GenerationRequest:
     """Make the request that a mapping describes.
 
     Args:
-        fields: Field names and values; `endpoint` picks the class.
+        fields: Field names and values, as for `GenerationRequest.from_dict`; `endpoint` picks the
+            class.
         endpoint: The class when `fields` names none.
 
     Raises:
         InvalidRequestError: An unknown endpoint or field, or a wrong value.
     """
-    name = fields.get("endpoint") or endpoint
-    if name not in REQUEST_TYPES:
-        raise refuse("endpoint", f"is {name!r}; allowed are {', '.join(REQUEST_TYPES)}")
+    check_type("fields", fields, Mapping, "a mapping")
+    named = fields.get("endpoint")
+    name = ENDPOINT.plain("endpoint", endpoint if is_missing(named) else named)
     return REQUEST_TYPES[name].from_dict(fields)
+
+
+def check_requests(field: str, source: object) -> None:
+    """See that a source gives requests, one after the other.
+
+    Most containers can be iterated over, and what comes out of many are letters, names of columns
+    or lines with their ends: each would be taken for a prompt, and paid.
+
+    Args:
+        field: The parameter to name.
+        source: What the caller passed as an iterable or async iterable of requests.
+
+    Raises:
+        InvalidRequestError: It is something else; the sentence says how to make it one.
+    """
+    kind = type(source)
+    is_table = not callable(getattr(source, "columns", callable))  # pandas, polars, Arrow, Spark
+    if isinstance(source, str | GenerationRequest):
+        instead = "an iterable of them, such as a list"
+    elif isinstance(source, Mapping) or is_table:
+        instead = "a list of mappings, such as [fields] or frame.to_dict('records')"
+    elif hasattr(source, "readline"):
+        instead = "[line.strip() for line in file], or csv.DictReader(file)"
+    elif kind.__module__ == "_csv":
+        instead = "csv.DictReader(file), whose rows have names"
+    elif not issubclass(kind, Iterable | AsyncIterable) or kind in (bytes, bytearray, memoryview):
+        instead = "an iterable of prompts, requests or mappings of fields"
+    else:
+        return
+    raise refuse(field, f"is a single {kind.__name__}; pass {instead}")

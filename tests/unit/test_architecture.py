@@ -14,10 +14,12 @@ PACKAGE = Path(sd3async.__file__).parent
 
 ROWS: list[set[str]] = [
     {"errors", "_clock", "_files", "_threads"},
-    {"models", "limiter"},
-    {"endpoints", "multipart", "retry", "sinks"},
-    {"wire", "transport", "telemetry", "backoff"},
-    {"config", "call"},
+    {"models"},
+    {"limiter", "endpoints", "multipart", "retry", "sinks"},
+    {"telemetry"},
+    {"config"},
+    {"wire", "transport", "backoff"},
+    {"call"},
     {"engine"},
     {"client"},
     {"progress"},

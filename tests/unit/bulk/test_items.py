@@ -1,9 +1,11 @@
 """From a line to its items: defaults, variations, and refusals that name the field."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sd3async import InvalidRequestError
@@ -52,11 +54,14 @@ def test_a_batch_line_is_unwrapped() -> None:
         ({"prompt": "x", "id": ""}, "id: is no name"),
         ({"prompt": "x", "id": "a\nb"}, "id: is no name"),
         ({"prompt": "x", "tags": 3}, "tags: is no list"),
-        ({"prompt": "x", "tags": [3]}, "tags: holds something"),
+        ({"prompt": "x", "tags": [3]}, "tags: is 3; a string"),
         ({"prompt": "x", "priority": 1.5}, "priority: is 1.5"),
         ({"prompt": "x", "priority": True}, "priority: is True"),
         ({"prompt": "x", "seed": True}, "seed: is True"),
         ({"prompt": "\ud800"}, "lone surrogate"),
+        ({"prompt": "x", "tags": ["\ud800"]}, "tags: holds"),
+        ({"prompt": "x", "seed": 7.5}, "seed: is 7.5"),
+        ({"prompt": "x", "seed": 10**5_000}, "seed: is a huge int"),
         ({"prompt": "x", "image": "no.png", "strength": 1}, "image: cannot read"),
     ],
 )
@@ -105,6 +110,24 @@ def test_variations_count_seeds_up(fields: dict[str, Any], seeds: list[int]) -> 
     assert [item.id for item in made] == ["a-1", "a-2", "a-3"]
 
 
+@pytest.mark.parametrize("seed", [7.0, np.int64(7), Decimal(7)], ids=repr)
+def test_variations_count_up_from_a_seed_of_any_library(seed: Any) -> None:
+    """Three rows with the seed 7.0 would be one picture, three times."""
+    made = items({"prompt": "x", "seed": seed}, Defaults(repeat=3))
+
+    assert [item.request.seed for item in made] == [7, 8, 9]
+    assert made[0].identity == only({"prompt": "x", "seed": 7}).identity
+
+
+def test_a_row_of_a_table_is_a_line() -> None:
+    """Its empty cells are fields that are not given, whatever the column."""
+    nan = float("nan")
+    row = {"id": 12.0, "tags": nan, "priority": 3.0, "prompt": "x", "seed": nan, "image": nan}
+    item = only(row)
+
+    assert (item.id, item.tags, item.priority, item.request.seed) == ("12", (), 3, None)
+
+
 def test_a_manifest_that_moves_keeps_its_identities(tmp_path: Path) -> None:
     """A folder copied to another machine must not be paid for again."""
     made: list[Item] = []
@@ -134,7 +157,14 @@ def test_images_as_bytes_are_kept_once_by_their_hash() -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"repeat": 0}, "repeat"), ({"seed_start": 0}, "seed_start"), ({"endpoint": "x"}, "endpoint")],
+    [
+        ({"repeat": 0}, "repeat"),
+        ({"repeat": True}, "repeat"),
+        ({"repeat": 2.5}, "repeat"),
+        ({"seed_start": 0}, "seed_start"),
+        ({"endpoint": "x"}, "endpoint"),
+        ({"endpoint": ["sd3"]}, "endpoint"),
+    ],
 )
 def test_bad_defaults_are_refused(options: dict[str, Any], words: str) -> None:
     """A default that is wrong would make every line a bad one."""

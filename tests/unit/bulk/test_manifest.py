@@ -126,6 +126,14 @@ def test_bad_csv_is_named(text: str | bytes, reason: str) -> None:
     assert reason in bad(text, "csv").reason
 
 
+def test_a_csv_written_from_a_column_with_empty_cells_is_read() -> None:
+    """pandas makes floats of such a column, and writes 7 as 7.0."""
+    assert read("prompt,seed\na,7.0\nb,\n", "csv") == [
+        Line(2, {"prompt": "a", "seed": 7}),
+        Line(3, {"prompt": "b"}),
+    ]
+
+
 def test_tabs_can_part_the_cells() -> None:
     """Spreadsheets export them."""
     assert read("prompt\tseed\na, b\t3\n", "csv", delimiter="\t") == [
