@@ -6,6 +6,7 @@ async with SD3Client() as client:
 """
 
 from sd3async.client import SD3Client
+from sd3async.config import Timeouts
 from sd3async.errors import (
     APIError,
     AuthenticationError,
@@ -40,7 +41,6 @@ from sd3async.models.requests import (
 )
 from sd3async.models.results import GeneratedImage, Outcome, Timings
 from sd3async.retry import RetryPolicy
-from sd3async.transport import Timeouts
 
 __all__ = [
     "APIError",

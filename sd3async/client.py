@@ -1,6 +1,5 @@
 """The client: coroutines that turn a prompt into an image."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +9,10 @@ import aiohttp
 
 from sd3async import config
 from sd3async._clock import SYSTEM_CLOCK, Clock
-from sd3async.endpoints import OFFICIAL, find_service
+from sd3async.config import Timeouts
 from sd3async.engine import Connection, Engine
 from sd3async.limiter import LimiterState, RateLimit
-from sd3async.models.fields import refuse
+from sd3async.models.fields import Duration, check_type, refuse
 from sd3async.models.requests import (
     CoreRequest,
     GenerationRequest,
@@ -24,7 +23,7 @@ from sd3async.models.results import GeneratedImage
 from sd3async.models.sources import ImageInput
 from sd3async.retry import RetryPolicy
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
-from sd3async.transport import Timeouts, Transport
+from sd3async.transport import Transport
 from sd3async.wire import ACCEPT_VALUES
 
 Accept: TypeAlias = Literal["image/*", "application/json"]
@@ -83,19 +82,24 @@ class SD3Client:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         keys = config.read_keys(api_key)
-        service = find_service(
-            base_url or os.environ.get("STABILITY_BASE_URL") or OFFICIAL.base_url
-        )
-        config.check_base_url(service.base_url, allow_insecure_http=allow_insecure_http)
+        service = config.read_service(base_url, allow_insecure_http=allow_insecure_http)
         if session is not None and trace_configs:
             raise refuse("trace_configs", "are set; give them to the session you pass instead")
+        config.several(
+            "trace_configs",
+            trace_configs,
+            lambda value: isinstance(value, aiohttp.TraceConfig),
+            "a list of aiohttp.TraceConfig",
+        )
+        if session is not None:
+            check_type("session", session, aiohttp.ClientSession, "an aiohttp.ClientSession")
         slots = config.count_slots(max_in_flight, len(keys), session)
-        announce = Announcer((*observers_from_environment(), *observers))
+        announce = Announcer((*observers_from_environment(), *config.read_observers(observers)))
         self._engine = Engine(
             connection=Connection(
                 keys=keys,
                 service=service,
-                rate_limit=RateLimit() if rate_limit is None else rate_limit,
+                rate_limit=config.setting("rate_limit", rate_limit, RateLimit),
                 transport=Transport(
                     session=session, max_connections=slots, trace_configs=trace_configs
                 ),
@@ -103,10 +107,12 @@ class SD3Client:
                 clock=clock,
                 announce=announce,
             ),
-            policy=RetryPolicy() if retry is None else retry,
-            timeouts=Timeouts() if timeouts is None else timeouts,
+            policy=config.setting("retry", retry, RetryPolicy),
+            timeouts=config.setting("timeouts", timeouts, Timeouts),
             announce=announce,
-            client_headers=config.client_headers(client_id, client_user_id, client_version),
+            client_headers=config.client_headers(
+                client_id=client_id, client_user_id=client_user_id, client_version=client_version
+            ),
         )
 
     def __repr__(self) -> str:
@@ -206,11 +212,15 @@ class SD3Client:
         variant = object.__new__(SD3Client)
         variant._engine = Engine(
             connection=engine.connection,
-            policy=engine.policy if retry is None else retry,
-            timeouts=engine.timeouts if timeouts is None else timeouts,
-            announce=engine.announce if observers is None else Announcer(observers),
+            policy=config.setting("retry", retry, RetryPolicy, engine.policy),
+            timeouts=config.setting("timeouts", timeouts, Timeouts, engine.timeouts),
+            announce=engine.announce
+            if observers is None
+            else Announcer(config.read_observers(observers)),
             client_headers=engine.client_headers
-            | config.client_headers(client_id, client_user_id, client_version),
+            | config.client_headers(
+                client_id=client_id, client_user_id=client_user_id, client_version=client_version
+            ),
         )
         return variant
 
@@ -244,7 +254,7 @@ class SD3Client:
         image: ImageInput | None = None,
         strength: float | None = None,
         mode: str | None = None,
-        deadline: float | None = None,
+        deadline: Duration | None = None,
         to: str | Path | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
@@ -279,7 +289,7 @@ class SD3Client:
         style_preset: str | None = None,
         image: ImageInput | None = None,
         strength: float | None = None,
-        deadline: float | None = None,
+        deadline: Duration | None = None,
         to: str | Path | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
@@ -308,7 +318,7 @@ class SD3Client:
         seed: int | None = None,
         output_format: str = "png",
         style_preset: str | None = None,
-        deadline: float | None = None,
+        deadline: Duration | None = None,
         to: str | Path | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
@@ -330,7 +340,7 @@ class SD3Client:
         self,
         request: GenerationRequest,
         *,
-        deadline: float | None = None,
+        deadline: Duration | None = None,
         to: str | Path | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
@@ -338,8 +348,8 @@ class SD3Client:
 
         Args:
             request: What to generate; its class picks the endpoint.
-            deadline: How long the whole call may take, every wait included [s]; None is for
-                ever.
+            deadline: How long the whole call may take, every wait included: seconds or a
+                `timedelta`; None is for ever.
             to: Stream the image into this file instead of memory. It appears whole, or not at
                 all; its folder must exist.
             accept: `image/*` for the bytes as they are, or `application/json` for base64 in
@@ -363,15 +373,18 @@ class SD3Client:
         """
         if accept not in ACCEPT_VALUES:
             raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
-        config.check_deadline(deadline)
+        check_type(
+            "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
+        )
+        seconds = config.read_deadline(deadline)
         path = None if to is None else Path(to)
-        return await self._engine.generate(request, deadline=deadline, path=path, accept=accept)
+        return await self._engine.generate(request, deadline=seconds, path=path, accept=accept)
 
-    async def balance(self, *, deadline: float | None = None) -> float:
+    async def balance(self, *, deadline: Duration | None = None) -> float:
         """Return the credits left on the account.
 
         Args:
-            deadline: How long the whole call may take [s]; None is for ever.
+            deadline: How long the whole call may take: seconds or a `timedelta`; None is for ever.
 
         Raises:
             APIError: The service answered with an error; gateways often serve no balance.
@@ -381,5 +394,4 @@ class SD3Client:
         Source:
             GET /v1/user/balance.
         """
-        config.check_deadline(deadline)
-        return await self._engine.balance(deadline=deadline)
+        return await self._engine.balance(deadline=config.read_deadline(deadline))

@@ -1,18 +1,92 @@
 """What a client is made with, checked before it is made. No message ever holds a key."""
 
+import functools
 import ipaddress
 import os
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+import re
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
+import attrs
 
-from sd3async.models.fields import refuse
+from sd3async.endpoints import OFFICIAL, Service, find_service
+from sd3async.models.fields import (
+    AT_LEAST_ONE,
+    SECONDS,
+    Duration,
+    Text,
+    check_type,
+    refuse,
+    to_seconds,
+)
+from sd3async.telemetry import Observer
+
+T = TypeVar("T")
 
 DEFAULT_MAX_IN_FLIGHT = 300
 """For each key: 15 requests a second, each taking up to 20 s."""
 
-_MAX_ID_CHARS = 256
+_CLIENT_ID = Text(max_chars=256)
+_KEYS = "a string of printable ASCII without spaces, or a list of such strings"
+_FOR_EVER_OR: Any = attrs.validators.optional(SECONDS)
+
+
+def _seconds(value: Duration | None) -> float | None:
+    return None if value is None else to_seconds(value)
+
+
+@attrs.frozen(kw_only=True)
+class Timeouts:
+    """How long parts of one attempt may take: seconds or a `timedelta`; None is for ever.
+
+    Waiting for the rate limit, for a connection slot and between attempts is in none of these:
+    the `deadline` of a call covers everything.
+
+    Attributes:
+        connect: To open a connection, TLS included [s].
+        read: Between two pieces of the answer, and from the request's end to the answer's head
+            [s]: a generation takes seconds to tens of seconds.
+        attempt: One attempt from the permit to the answer's last byte [s].
+
+    Raises:
+        InvalidRequestError: A value is not positive.
+    """
+
+    connect: float | None = attrs.field(default=15.0, converter=_seconds, validator=_FOR_EVER_OR)
+    read: float | None = attrs.field(default=180.0, converter=_seconds, validator=_FOR_EVER_OR)
+    attempt: float | None = attrs.field(default=600.0, converter=_seconds, validator=_FOR_EVER_OR)
+
+    def to_aiohttp(self) -> aiohttp.ClientTimeout:
+        """Return the same in aiohttp's words."""
+        return aiohttp.ClientTimeout(
+            total=self.attempt, connect=self.connect, sock_connect=self.connect, sock_read=self.read
+        )
+
+
+def read_deadline(deadline: Duration | None) -> float | None:
+    """Return the seconds of a deadline; None is for ever.
+
+    Raises:
+        InvalidRequestError: It is not positive, or no duration.
+    """
+    return None if deadline is None else SECONDS.plain("deadline", to_seconds(deadline))
+
+
+@functools.cache
+def user_agent() -> str:
+    """Return how this client names itself, without a version where its metadata was left behind."""
+    from importlib import metadata  # slow to import; a program that only imports us never needs it
+
+    try:
+        return f"sd3async/{metadata.version('sd3async')}"
+    except metadata.PackageNotFoundError:
+        return "sd3async"
 
 
 def read_keys(api_key: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -22,41 +96,77 @@ def read_keys(api_key: str | Sequence[str] | None) -> tuple[str, ...]:
         InvalidRequestError: There is none, one twice, or one that no header can carry.
     """
     if api_key is None:
-        given = os.environ.get("STABILITY_API_KEY", "").split(",")
-        keys = tuple(key.strip() for key in given if key.strip())
-    else:
-        keys = (api_key,) if isinstance(api_key, str) else tuple(api_key)
+        texts = os.environ.get("STABILITY_API_KEY", "").split(",")
+        api_key = [text.strip() for text in texts if text.strip()]
+    given = [api_key] if isinstance(api_key, str) else api_key
+    keys = several("api_key", given, _is_key, _KEYS)
     if not keys:
         raise refuse("api_key", "is missing; pass api_key=… or set STABILITY_API_KEY")
-    for number, key in enumerate(keys, start=1):
-        if not key or not key.isascii() or not key.isprintable() or " " in key:
-            raise refuse(
-                "api_key",
-                f"number {number} is empty or has characters that no header can carry; "
-                "printable ASCII without spaces is needed",
-            )
     if len(set(keys)) < len(keys):
         raise refuse("api_key", "holds one key twice; each key has one limiter, so name it once")
     return keys
 
 
-def check_base_url(url: str, *, allow_insecure_http: bool) -> None:
-    """See that the key can be sent there.
+def read_service(base_url: str | None, *, allow_insecure_http: bool) -> Service:
+    """Return the service at a URL or of a preset's name, by default `$STABILITY_BASE_URL`.
 
     Raises:
-        InvalidRequestError: No URL, one with a query, or plain http over a network.
+        InvalidRequestError: No URL, one with a query, or plain http over a network: the key goes
+            with every request.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise refuse("base_url", f"is {url!r}; an http(s) URL or a preset's name is needed")
+    check_type("allow_insecure_http", allow_insecure_http, bool, "True or False")
+    if base_url is None:
+        base_url = os.environ.get("STABILITY_BASE_URL") or OFFICIAL.base_url
+    check_type("base_url", base_url, str, "an http(s) URL or a preset's name")
+    service = find_service(base_url)
+    parts = _split_url("base_url", service.base_url, "an http(s) URL or a preset's name")
     if parts.query or parts.fragment or parts.username or parts.password:
         raise refuse("base_url", "has a query, a fragment or a password; only a path is allowed")
-    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_insecure_http:
+    if parts.scheme == "http" and not is_loopback(str(parts.hostname)) and not allow_insecure_http:
         raise refuse(
             "base_url",
-            f"is {url!r}, which would send the key unencrypted; use https, or say "
+            f"is {service.base_url!r}, which would send the key unencrypted; use https, or say "
             "allow_insecure_http=True",
         )
+    return service
+
+
+def check_proxy(proxy: str | None) -> None:
+    """See that a proxy can be used.
+
+    Raises:
+        InvalidRequestError: It is no http(s) URL; it is not shown, since it may hold a password.
+    """
+    if proxy is not None:
+        check_type("proxy", proxy, str, "a URL")
+        _split_url("proxy", proxy, "a URL such as http://user:password@host:3128")
+
+
+def check_ca_file(ca_file: str | Path | None) -> None:
+    """See that a file of certificates can be read.
+
+    Raises:
+        InvalidRequestError: It is no file, or holds none.
+    """
+    try:
+        if ca_file is not None:
+            ssl.create_default_context(cafile=Path(ca_file))
+    except (OSError, TypeError, ValueError) as error:
+        raise refuse("ca_file", f"holds no certificates that can be read: {error}") from error
+
+
+def _split_url(field: str, url: str, needed: str) -> SplitResult:
+    """Take a URL apart. One that makes no sense is not shown: it may be a key in the wrong place."""
+    with suppress(ValueError):  # of a port, or of brackets
+        parts = urlsplit(url)
+        is_clean = url.isprintable() and " " not in url and parts.port != 0
+        if is_clean and parts.hostname and parts.scheme in ("http", "https"):
+            return parts
+    raise refuse(field, f"is nothing that can be called; {needed} is needed")
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[!-~]+", value) is not None
 
 
 def is_official(url: str) -> bool:
@@ -75,12 +185,9 @@ def is_loopback(host: str) -> bool:
     Args:
         host: A name or an address.
     """
-    if host == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
 
 
 def count_slots(max_in_flight: int | None, keys: int, session: aiohttp.ClientSession | None) -> int:
@@ -95,46 +202,79 @@ def count_slots(max_in_flight: int | None, keys: int, session: aiohttp.ClientSes
     Raises:
         InvalidRequestError: Less than one was asked for.
     """
-    slots = DEFAULT_MAX_IN_FLIGHT * keys if max_in_flight is None else max_in_flight
-    if slots < 1:
-        raise refuse("max_in_flight", f"is {slots}; 1 or more is needed")
+    slots = DEFAULT_MAX_IN_FLIGHT * keys
+    if max_in_flight is not None:
+        slots = AT_LEAST_ONE.plain("max_in_flight", max_in_flight)
     connector = session.connector if session is not None else None
-    if connector is None:
-        return slots
-    bounds = [bound for bound in (connector.limit, connector.limit_per_host) if bound]
-    return min([slots, *bounds])
+    bounds = (connector.limit, connector.limit_per_host) if connector is not None else ()
+    return min([slots, *filter(None, bounds)])
 
 
-def client_headers(
-    client_id: str | None, client_user_id: str | None, client_version: str | None
-) -> dict[str, str]:
+def client_headers(**values: str | None) -> dict[str, str]:
     """Return the optional headers that tell the service who is calling.
+
+    Args:
+        values: `client_id`, `client_user_id` and `client_version`; None for those not given.
 
     Raises:
         InvalidRequestError: A value is too long or cannot stand in a header.
     """
-    given = {
-        "client_id": client_id,
-        "client_user_id": client_user_id,
-        "client_version": client_version,
-    }
     headers: dict[str, str] = {}
-    for field, value in given.items():
-        if value is None:
-            continue
-        if len(value) > _MAX_ID_CHARS or not value.isprintable():
-            raise refuse(
-                field, f"has {len(value)} characters; at most 256 printable ones are allowed"
-            )
-        headers[f"stability-{field.replace('_', '-')}"] = value
+    for field, value in values.items():
+        if value is not None:
+            text = _CLIENT_ID.plain(field, value)
+            if not text.isprintable():
+                raise refuse(field, "has characters that no header can carry")
+            headers[f"stability-{field.replace('_', '-')}"] = text
     return headers
 
 
-def check_deadline(deadline: float | None) -> None:
-    """See that a deadline lies ahead.
+def setting(field: str, value: T | None, kind: type[T], default: T | None = None) -> T:
+    """Return a setting that was passed, or its default.
+
+    Args:
+        field: The parameter to name.
+        value: What was passed; None asks for the default.
+        kind: Its class.
+        default: The default; None is for the class's own.
 
     Raises:
-        InvalidRequestError: It is not positive.
+        InvalidRequestError: It is of another class.
     """
-    if deadline is not None and not deadline > 0:
-        raise refuse("deadline", f"is {deadline}; seconds above 0, or None, are needed")
+    if value is None:
+        return default or kind()
+    check_type(field, value, kind, f"{kind.__name__}(…)")
+    return value
+
+
+def several(
+    field: str, values: Iterable[T], is_one: Callable[[object], bool], needed: str
+) -> tuple[T, ...]:
+    """Return what was passed as a list of things of one kind, as a tuple.
+
+    Args:
+        field: The parameter to name.
+        values: The list, or another iterable.
+        is_one: Whether something is of that kind.
+        needed: What is, in words.
+
+    Raises:
+        InvalidRequestError: It is no list, or holds something else; neither is shown.
+    """
+    with suppress(TypeError):
+        if not isinstance(values, Mapping) and all(map(is_one, made := tuple(values))):
+            return made
+    raise refuse(field, f"must be {needed}")
+
+
+def read_observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Return the observers given: they are called and never awaited.
+
+    Raises:
+        InvalidRequestError: One cannot be called, or is async.
+    """
+    return several("observers", observers, _is_observer, "a list of callables, none of them async")
+
+
+def _is_observer(value: object) -> bool:
+    return callable(value) and not any(map(iscoroutinefunction, (value, value.__call__)))

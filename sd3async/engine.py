@@ -1,7 +1,6 @@
 """From a request value to an image: everything a client is made of, put to work."""
 
 import asyncio
-import functools
 import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import attrs
 from sd3async._clock import Clock
 from sd3async._threads import in_thread
 from sd3async.call import Attempt, Call, KeyPool
+from sd3async.config import Timeouts, user_agent
 from sd3async.endpoints import BALANCE_PATH, ENDPOINTS, Service
 from sd3async.errors import APIError, InvalidRequestError
 from sd3async.limiter import Freeze, Limiter, RateLimit
@@ -22,7 +22,7 @@ from sd3async.multipart import MultipartBody, encode
 from sd3async.retry import RetryPolicy
 from sd3async.sinks import FileSink, MemorySink, Sink
 from sd3async.telemetry import Announcer, Frozen
-from sd3async.transport import Answer, Timeouts, Transport
+from sd3async.transport import Answer, Transport
 from sd3async.wire import (
     AnswerHead,
     JSONImageDecoder,
@@ -34,13 +34,6 @@ from sd3async.wire import (
 )
 
 T = TypeVar("T")
-
-
-@functools.cache
-def _user_agent() -> str:
-    from importlib import metadata  # slow to import; a program that only imports us never needs it
-
-    return f"sd3async/{metadata.version('sd3async')}"
 
 
 class Connection:
@@ -184,7 +177,7 @@ class Engine:
         return {
             "authorization": f"Bearer {self.connection.keys[key]}",
             "accept": accept,
-            "user-agent": _user_agent(),
+            "user-agent": user_agent(),
             **self.client_headers,
         }
 

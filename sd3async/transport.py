@@ -6,10 +6,10 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from sd3async.config import Timeouts
 from sd3async.errors import (
     ConnectFailedError,
     InvalidRequestError,
@@ -21,40 +21,6 @@ from sd3async.multipart import MultipartBody
 
 _PIECE_BYTES = 64 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
-
-
-@attrs.frozen(kw_only=True)
-class Timeouts:
-    """How long parts of one attempt may take [s]; None is for ever.
-
-    Waiting for the rate limit, for a connection slot and between attempts is in none of these:
-    the `deadline` of a call covers everything.
-
-    Attributes:
-        connect: To open a connection, TLS included.
-        read: Between two pieces of the answer, and from the request's end to the answer's head:
-            a generation takes seconds to tens of seconds.
-        attempt: One attempt from the permit to the answer's last byte.
-
-    Raises:
-        ValueError: A value is not positive.
-    """
-
-    connect: float | None = 15.0
-    read: float | None = 180.0
-    attempt: float | None = 600.0
-
-    def __attrs_post_init__(self) -> None:
-        """Check the bounds."""
-        for name, value in attrs.asdict(self).items():
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name}: is {value}; seconds above 0, or None, are needed")
-
-    def to_aiohttp(self) -> aiohttp.ClientTimeout:
-        """Return the same in aiohttp's words."""
-        return aiohttp.ClientTimeout(
-            total=self.attempt, connect=self.connect, sock_connect=self.connect, sock_read=self.read
-        )
 
 
 class _StreamedBody(Payload):

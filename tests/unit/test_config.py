@@ -1,13 +1,32 @@
 """Settings: refused with a sentence before a client exists, and never with the key in it."""
 
 import pickle
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
-from sd3async import InvalidRequestError, SD3Client, Timeouts
-from sd3async.config import count_slots, is_official
+from sd3async import (
+    InvalidRequestError,
+    RateLimit,
+    RetryPolicy,
+    SD3Client,
+    SD3Request,
+    Timeouts,
+)
+from sd3async.config import (
+    check_ca_file,
+    check_proxy,
+    count_slots,
+    is_official,
+    read_deadline,
+    user_agent,
+)
 from sd3async.endpoints import OFFICIAL, SERVICES, find_service
+from sd3async.telemetry import Event, Tally
 
 KEY = "sk-secret0123456789"
 
@@ -25,8 +44,14 @@ def test_without_a_key_there_is_no_client() -> None:
         SD3Client()
 
 
-@pytest.mark.parametrize("key", ["", "sk secret", "sk-secret\n", "sk-sécret", ["sk-a", "sk-a"]])
-def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str | list[str]) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", "sk secret", "sk-secret\n", "sk-sécret", ["sk-a", "sk-a"]),
+        *(b"sk-secret", 5, [None], [b"sk-secret"], {"sk-secret": 1}, ["sk-a", "secret\ud800"]),
+    ],
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: Any) -> None:
     """A pasted newline would otherwise fail deep inside, with the key in the message."""
     with pytest.raises(InvalidRequestError) as caught:
         SD3Client(key)
@@ -125,18 +150,159 @@ async def test_a_given_sessions_pool_bounds_what_is_in_flight() -> None:
         assert count_slots(None, 1, session) == 40
 
 
-@pytest.mark.parametrize("value", ["x" * 257, "a\nb"])
-def test_client_ids_fit_in_a_header(value: str) -> None:
+@pytest.mark.parametrize("value", ["x" * 257, "a\nb", "\ud800", 5, b"anna", True])
+def test_client_ids_fit_in_a_header(value: Any) -> None:
     """256 characters are documented; a line break would forge a header."""
-    with pytest.raises(InvalidRequestError, match=r"client_user_id: .* at most 256 printable"):
+    with pytest.raises(InvalidRequestError, match=r"^client_user_id: "):
         SD3Client(KEY, client_user_id=value)
+    with pytest.raises(InvalidRequestError, match=r"^client_user_id: "):
+        SD3Client(KEY).with_options(client_user_id=value)
 
 
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
-def test_a_timeout_is_seconds_or_none(value: float) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, float("inf"), float("nan"), True, "30", timedelta(0), timedelta.min],
+)
+def test_a_duration_is_seconds_above_zero(value: Any) -> None:
     """Zero would fail every request, and infinity is spelt None."""
-    with pytest.raises(ValueError, match="read: is"):
+    with pytest.raises(InvalidRequestError, match=r"^read: is"):
         Timeouts(read=value)
+    with pytest.raises(InvalidRequestError, match=r"^deadline: is"):
+        read_deadline(value)
+    with pytest.raises(InvalidRequestError, match=r"^period: is"):
+        RateLimit(period=value)
+
+
+def test_a_duration_may_be_a_timedelta() -> None:
+    """Programs keep durations as such, and seconds are what they mean."""
+    minute = timedelta(minutes=1)
+
+    assert Timeouts(connect=minute, read=None) == Timeouts(connect=60.0, read=None)
+    assert RateLimit(lockout=minute, period=timedelta(seconds=5)).ceiling == 30
+    assert read_deadline(timedelta(milliseconds=500)) == 0.5
+    assert read_deadline(None) is None
+
+
+async def _never(_: Event) -> None: ...
+
+
+class _AsyncObserver:
+    async def __call__(self, _: Event) -> None: ...
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "seconds for timeouts": ({"timeouts": 30}, r"timeouts: is int; pass Timeouts\(…\)"),
+    "a rate for a limit": ({"rate_limit": 15}, r"rate_limit: is int; pass RateLimit\(…\)"),
+    "a number of retries": ({"retry": 3}, r"retry: is int; pass RetryPolicy\(…\)"),
+    "a class": ({"retry": RetryPolicy}, r"retry: is type; pass RetryPolicy"),
+    "one observer": ({"observers": Tally()}, "observers: must be a list of callables"),
+    "no observer": ({"observers": [5]}, "observers: must be a list of callables"),
+    "an async observer": ({"observers": [_never]}, "none of them async"),
+    "an async object": ({"observers": [_AsyncObserver()]}, "none of them async"),
+    "one trace": ({"trace_configs": aiohttp.TraceConfig()}, "must be a list of aiohttp.Trace"),
+    "no session": ({"session": aiohttp.ClientSession}, "session: is type; pass an aiohttp"),
+    "a bool in flight": ({"max_in_flight": True}, "max_in_flight: is True; a whole number"),
+    "half in flight": ({"max_in_flight": 2.5}, "max_in_flight: is 2.5; a whole number"),
+    "a word for a bool": ({"allow_insecure_http": "no"}, "is str; pass True or False"),
+    "no text as URL": ({"base_url": b"https://a"}, "base_url: is bytes; pass an http"),
+    "an empty URL": ({"base_url": ""}, "base_url: is nothing that can be called"),
+    "an impossible port": ({"base_url": "https://a:99999"}, "base_url: is nothing"),
+    "brackets": ({"base_url": "https://[::1"}, "base_url: is nothing"),
+    "a line break": ({"base_url": "https://a\n.b"}, "base_url: is nothing"),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), WRONG.values(), ids=WRONG)
+def test_an_option_of_the_wrong_kind_is_refused_at_once(
+    options: dict[str, Any], words: str
+) -> None:
+    """An `AttributeError` in the middle of the first call tells nobody what to change."""
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        SD3Client(KEY, **options)
+
+    assert caught.value.field == next(iter(options))
+
+
+def variant_of(name: str, value: Any) -> SD3Client:
+    return SD3Client(KEY).with_options(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["timeouts", "retry", "observers"])
+def test_a_variant_checks_its_options_too(name: str) -> None:
+    """A variant is made in the middle of a program, where a wrong one surprises most."""
+    with pytest.raises(InvalidRequestError, match=f"^{name}: "):
+        variant_of(name, 3)
+
+
+def test_a_url_in_the_wrong_place_is_not_shown() -> None:
+    """Arguments get mixed up, and a key or a password among them must stay secret."""
+    for url in ("sk-secret", "ftp://me:secret@host", "https://me:secret@host"):
+        with pytest.raises(InvalidRequestError) as caught:
+            SD3Client(KEY, base_url=url)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(InvalidRequestError) as caught:
+        check_proxy("socks5://me:secret@host:1080")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_is_an_http_url_that_may_hold_a_password() -> None:
+    """aiohttp speaks to no other kind."""
+    check_proxy(None)
+    check_proxy("http://me:secret@proxy.example:3128")
+    with pytest.raises(InvalidRequestError, match=r"^proxy: is int; pass a URL"):
+        check_proxy(3128)  # type: ignore[arg-type]  # as a caller without types would
+
+
+@pytest.mark.parametrize("text", [None, "", "no certificate"], ids=["missing", "empty", "text"])
+def test_a_ca_file_holds_certificates(text: str | None, tmp_path: Path) -> None:
+    """Found out at the first call it would look like a broken connection."""
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_text(text)
+
+    check_ca_file(None)
+    for ca_file in (path, str(path), "", "a\0b", 5):
+        with pytest.raises(InvalidRequestError, match=r"^ca_file: holds no certificates"):
+            check_ca_file(ca_file)  # type: ignore[arg-type]  # as a caller without types would
+
+
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ("generate", ("a cat",), {}, r"request: is str; .* client\.sd3\(prompt\)"),
+    ("generate", ({"prompt": "a"},), {}, "request: is dict; pass a request value"),
+    ("generate", (SD3Request("a"),), {"deadline": "30"}, "deadline: is '30'; a number of seconds"),
+    ("sd3", ("a",), {"deadline": True}, "deadline: is True"),
+    ("balance", (), {"deadline": float("nan")}, "deadline: is nan"),
+    ("sd3", ("half a \ud83d",), {}, "prompt: holds .*lone surrogate"),
+    ("sd3", ("a\0b",), {}, "prompt: holds .* NUL"),
+    ("core", ("a",), {"seed": float("1e999")}, "seed: is inf; a whole number"),
+    ("core", ("a",), {"seed": "7"}, "seed: is '7'; a whole number"),
+    ("core", ("a",), {"seed": 10**5_000}, "seed: is a huge int; a whole number"),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "options", "words"), CALLS, ids=range(len(CALLS)))
+async def test_a_call_with_a_wrong_argument_costs_nothing(
+    method: str, arguments: tuple[Any, ...], options: dict[str, Any], words: str
+) -> None:
+    """It ends with a sentence before anything is sent: nothing listens at that address."""
+    client = SD3Client(KEY, base_url="http://127.0.0.1:9")
+    with pytest.raises(InvalidRequestError, match=words):
+        await getattr(client, method)(*arguments, **options)
+
+
+def test_a_program_that_left_our_metadata_behind_still_has_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bundlers copy modules and forget their metadata."""
+
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    assert user_agent().startswith("sd3async/")
+    monkeypatch.setattr(metadata, "version", version)
+    user_agent.cache_clear()
+    assert user_agent() == "sd3async"
+    user_agent.cache_clear()
 
 
 async def test_trace_configs_belong_to_a_session_of_our_own() -> None:
