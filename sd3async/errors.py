@@ -68,10 +68,9 @@ class FailedAttempt:
     may_be_charged: bool
 
 
-def _rebuild(cls: type["SD3Error"], args: tuple[Any, ...], state: dict[str, Any]) -> "SD3Error":
+def _rebuild(cls: type["SD3Error"], args: tuple[Any, ...]) -> "SD3Error":
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 
@@ -99,8 +98,9 @@ class SD3Error(Exception):
         return words
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls __init__ with `args` alone, which keyword-only parameters refuse.
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        # The default calls __init__ with `args` alone, which keyword-only parameters refuse. What
+        # the error carries comes last: the `outcomes` of a gather may lead back to it.
+        return _rebuild, (type(self), self.args), self.__dict__.copy()
 
 
 class InvalidRequestError(SD3Error, ValueError):

@@ -5,24 +5,29 @@ finished images than workers, however long the source is.
 """
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Collection,
-    Iterable,
-    Sized,
-)
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager, aclosing, nullcontext
-from typing import TypeAlias
+from operator import attrgetter
+from typing import TypeAlias, cast
 
 from sd3async.client import SD3Client
-from sd3async.models.fields import refuse
-from sd3async.models.requests import GenerationRequest, SD3Request
+from sd3async.errors import SD3Error
+from sd3async.models.fields import AT_LEAST_ONE, refuse
+from sd3async.models.requests import (
+    GenerationRequest,
+    SD3Request,
+    check_requests,
+    request_from_dict,
+)
 from sd3async.models.results import Outcome
 
-Requests: TypeAlias = Iterable[str | GenerationRequest] | AsyncIterable[str | GenerationRequest]
+RequestLike: TypeAlias = str | GenerationRequest | Mapping[str, object]
+Requests: TypeAlias = Iterable[RequestLike] | AsyncIterable[RequestLike]
+
+Listener: TypeAlias = Callable[[Outcome], object]
+
+_BY_INDEX = attrgetter("index")
 
 
 async def gather_generations(
@@ -31,45 +36,52 @@ async def gather_generations(
     *,
     concurrency: int | None = None,
     fail_fast: bool = False,
-    on_outcome: Callable[[Outcome], object] | None = None,
+    on_outcome: Listener | None = None,
     progress: bool = False,
 ) -> list[Outcome]:
     """Generate many images concurrently and return what came of each, in input order.
 
-    One failure never costs another's result. Cancelling cancels everything in flight and leaves
-    nothing behind. The list holds every image's bytes: for more than memory holds, use
-    `iter_generations`, or a bulk job.
+    One failure never costs another's result. The list holds every image's bytes: for more than
+    memory holds, use `iter_generations`, or a bulk job.
+
+    What was paid is never lost with an error: whatever is raised once the first request is under
+    way, a `CancelledError` too, has an attribute `outcomes`, the list of what has come so far, in
+    input order. (`asyncio.timeout` raises a `TimeoutError` whose `__cause__` has it.) Cancelling
+    cancels everything in flight and leaves nothing behind.
 
     Args:
         client: The client; its limiter paces the whole.
-        requests: Prompts (generated with `sd3`) or request values, from any iterable or async
-            iterable; pulled lazily.
+        requests: Prompts (generated with `sd3`), request values or mappings of fields, from any
+            iterable or async iterable; pulled lazily. When it raises, what was pulled before is
+            awaited first.
         concurrency: Most requests under way at once, 1 or more. Default: the client's
             `max_in_flight`.
         fail_fast: Raise the first error, after cancelling everything in flight.
-        on_outcome: Called with each outcome as it is there, in the event loop.
+        on_outcome: Called with each outcome as it is there, in the event loop; awaited if it is
+            async, and the next one is not taken before it is done. When it raises, nothing more is
+            begun, and what is under way is awaited first.
         progress: Draw a progress bar on stderr (extra `sd3async[progress]`).
 
     Returns:
         One outcome for each request, in input order.
 
     Raises:
-        InvalidRequestError: `concurrency` is below 1, or `requests` is a lone string.
+        InvalidRequestError: `concurrency` is below 1, or `requests` would be taken apart into
+            something else than requests; nothing was sent.
         SD3Error: The first error, with `fail_fast`.
+        Exception: What `requests` or `on_outcome` raised.
     """
-    outcomes: list[Outcome] = []
     fan = _FanOut(client, requests, concurrency)
-    stream = fan.outcomes(ordered=False)
-    with _progress_bar(fan, requests) if progress else nullcontext():
-        async with aclosing(stream):
-            async for outcome in stream:
-                outcomes.append(outcome)
-                if on_outcome is not None:
-                    on_outcome(outcome)
-                if fail_fast:
-                    outcome.unwrap()
-    outcomes.sort(key=lambda outcome: outcome.index)
-    return outcomes
+    if on_outcome is not None and not callable(on_outcome):
+        raise refuse("on_outcome", f"is {type(on_outcome).__name__}; pass a callable")
+    outcomes: list[Outcome] = []
+    try:
+        with _progress_bar(fan, requests) if progress else nullcontext():
+            await fan.collect(outcomes, on_outcome, fail_fast)
+    except BaseException as error:
+        _hand_over(error, outcomes + fan.untaken())
+        raise
+    return sorted(outcomes, key=_BY_INDEX)
 
 
 def iter_generations(
@@ -87,18 +99,20 @@ def iter_generations(
 
     Args:
         client: The client; its limiter paces the whole.
-        requests: Prompts (generated with `sd3`) or request values, from any iterable or async
-            iterable; pulled lazily.
+        requests: Prompts (generated with `sd3`), request values or mappings of fields, from any
+            iterable or async iterable; pulled lazily.
         concurrency: Most requests under way at once, 1 or more. Default: the client's
             `max_in_flight`.
         ordered: Yield in input order: early ones wait for late ones, in memory.
 
     Returns:
         An async generator of one outcome for each request. An error of the source itself is
-        raised from it, after the outcomes of all that was pulled before.
+        raised from it, after the outcomes of all that was pulled before. A `CancelledError` has
+        what was there and not yet taken as its `outcomes`.
 
     Raises:
-        InvalidRequestError: `concurrency` is below 1, or `requests` is a lone string.
+        InvalidRequestError: `concurrency` is below 1, or `requests` would be taken apart into
+            something else than requests.
     """
     return _FanOut(client, requests, concurrency).outcomes(ordered=ordered)
 
@@ -107,17 +121,21 @@ class _FanOut:
     """One run over a source of requests."""
 
     def __init__(self, client: SD3Client, requests: Requests, concurrency: int | None) -> None:
-        if isinstance(requests, str | GenerationRequest):
-            raise refuse("requests", "is a single one; pass an iterable of them, such as a list")
-        width = client.max_in_flight if concurrency is None else concurrency
-        if width < 1:
-            raise refuse("concurrency", f"is {width}; 1 or more is needed")
+        if not callable(getattr(client, "generate", None)):
+            raise refuse("client", f"is {type(client).__name__}; an SD3Client is needed")
+        check_requests("requests", requests)
+        width = client.max_in_flight
+        if concurrency is not None:
+            width = AT_LEAST_ONE.plain("concurrency", concurrency)
         self.client = client
         self._requests = requests
         self._workers = asyncio.Semaphore(width)
         self._room = asyncio.Semaphore(2 * width)  # pulled, and not yet taken by the caller
         self._ready: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._early: dict[int, Outcome] = {}  # waiting for those before them
         self._tasks: set[asyncio.Task[None]] = set()
+        self._source_error: BaseException | None = None
+        self._is_stopped = False
         self.done = 0
         self.failed = 0
         self.credits = 0.0
@@ -129,43 +147,92 @@ class _FanOut:
 
     async def outcomes(self, *, ordered: bool) -> AsyncGenerator[Outcome]:
         """Yield what comes of each request."""
-        feeder = asyncio.create_task(self._feed())
-        early: dict[int, Outcome] = {}
+        self._feeder = asyncio.create_task(self._feed())
         following = 0
         try:
-            while not feeder.done() or self._tasks or not self._ready.empty():
-                outcome = await self._ready.get()
-                if outcome is None:
-                    continue
-                if not ordered:
-                    self._room.release()
-                    yield outcome
-                    continue
-                early[outcome.index] = outcome
-                while following in early:
-                    self._room.release()
-                    yield early.pop(following)
-                    following += 1
-            feeder.result()
-        finally:
-            await _cancel({feeder, *self._tasks})
+            try:
+                while not self._feeder.done() or self._tasks or not self._ready.empty():
+                    outcome = await self._ready.get()
+                    if outcome is None:
+                        continue
+                    self._early[outcome.index] = outcome
+                    if not ordered:
+                        following = outcome.index
+                    while following in self._early:
+                        self._room.release()
+                        yield self._early.pop(following)
+                        following += 1
+                if self._source_error is not None and not self._is_stopped:
+                    raise self._source_error
+            finally:
+                await self._end()
+        except (Exception, asyncio.CancelledError) as error:
+            _hand_over(error, self.untaken())
+            raise
+
+    async def collect(self, into: list[Outcome], tell: Listener | None, fail_fast: bool) -> None:
+        """Take what comes of each request and tell of it."""
+        async with aclosing(self.outcomes(ordered=False)) as stream:
+            try:
+                async for outcome in stream:
+                    into.append(outcome)
+                    told = None if tell is None else tell(outcome)
+                    if inspect.isawaitable(told):
+                        await told
+                    if fail_fast:
+                        outcome.unwrap()
+            except Exception:
+                if not fail_fast:
+                    self.stop()
+                    async for outcome in stream:  # what is under way may be paid already
+                        into.append(outcome)  # noqa: PERF401  # one by one, lest any be lost
+                raise
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self._is_stopped = True
+        self._feeder.cancel()
+
+    def untaken(self) -> list[Outcome]:
+        """Take what is there and was not yielded."""
+        outcomes = list(self._early.values())
+        self._early.clear()
+        while not self._ready.empty():
+            if (outcome := self._ready.get_nowait()) is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    async def _end(self) -> None:
+        """Cancel everything, and wait until each has put its things away, whatever cancels us."""
+        self.stop()
+        for task in self._tasks:
+            task.cancel()
+        cancelled: asyncio.CancelledError | None = None
+        while left := [task for task in (self._feeder, *self._tasks) if not task.done()]:
+            try:
+                await asyncio.wait(left)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def _feed(self) -> None:
         """Begin one request after the other, as room allows."""
+        index = 0
         try:
-            source = _aiter(self._requests)
-            index = 0
-            while True:
+            async with aclosing(_items(self._requests)) as items:
                 await self._room.acquire()
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    return
-                await self._workers.acquire()
-                task = asyncio.create_task(self._generate(index, item))
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
-                index += 1
+                async for item in items:
+                    await self._workers.acquire()
+                    if self._is_stopped:  # and the source went on when it was cancelled
+                        return
+                    task = asyncio.create_task(self._generate(index, item))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._ended)
+                    index += 1
+                    await self._room.acquire()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised after the rest
+            self._source_error = error
         finally:
             self._ready.put_nowait(None)
 
@@ -179,8 +246,10 @@ class _FanOut:
         try:
             request = _as_request(index, item)
             image = await self.client.generate(request)
-        except Exception as error:  # noqa: BLE001  # one failure never costs another's result
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # costs no other's
             self.failed += 1
+            if not isinstance(error, Exception):
+                error = SD3Error("cancelled while it was under way")
             self._ready.put_nowait(Outcome(index=index, request=request, error=error))
         else:
             self.done += 1
@@ -188,29 +257,30 @@ class _FanOut:
             self._ready.put_nowait(Outcome(index=index, request=request, image=image))
 
 
+def _hand_over(error: BaseException, outcomes: list[Outcome]) -> None:
+    """Add outcomes to those that an error carries, also to an error that is frozen."""
+    carried = [*vars(error).get("outcomes", ()), *outcomes]
+    vars(error)["outcomes"] = sorted(carried, key=_BY_INDEX)
+
+
 def _as_request(index: int, item: object) -> GenerationRequest:
     if isinstance(item, str):
         return SD3Request(item)
     if isinstance(item, GenerationRequest):
         return item
-    kind = type(item).__name__
-    raise refuse("requests", f"item {index} is {kind}; a prompt or a request is needed")
+    if isinstance(item, Mapping):
+        return request_from_dict(cast("Mapping[str, object]", item))
+    problem = f"item {index} is {type(item).__name__}; a prompt, a request or a mapping is needed"
+    raise refuse("requests", problem)
 
 
-async def _aiter(requests: Requests) -> AsyncIterator[str | GenerationRequest]:
+async def _items(requests: Requests) -> AsyncGenerator[object]:
     if isinstance(requests, AsyncIterable):
         async for item in requests:
             yield item
     else:
         for item in requests:
             yield item
-
-
-async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until each has put its things away."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _progress_bar(fan: _FanOut, requests: Requests) -> AbstractContextManager[object]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async._threads import in_thread
@@ -24,13 +24,17 @@ from sd3async.bulk.runner import Runner
 from sd3async.bulk.sources import LineSource, Source, as_line_source
 from sd3async.bulk.stats import Counters, JobStats, StopReason
 from sd3async.client import SD3Client
+from sd3async.config import read_deadline
 from sd3async.errors import SD3Error
-from sd3async.models.fields import refuse
+from sd3async.models.fields import AT_LEAST_ONE, Choice, Duration, Number
 from sd3async.models.results import Outcome
 
 _BALANCE_DEADLINE = 10.0  # [s] the balance is nice to know, never worth a wait
 
 OnUnknown = Literal["retry", "hold"]
+
+_ON_UNKNOWN = Choice(get_args(OnUnknown))
+_CREDITS = Number(0, words="a number of credits, 0 or more,")
 
 
 class BulkJob:
@@ -61,7 +65,7 @@ class BulkJob:
             `max_in_flight`.
         max_credits: Most to spend over all runs of the job [credits]: what is in flight and what
             was possibly paid count as spent.
-        deadline: For each item, from its admission [s]; None is for ever.
+        deadline: For each item, from its admission: seconds or a `timedelta`; None is for ever.
         on_unknown: What to do with an item that may have been paid without an image: `retry`
             sends it again, `hold` keeps it for review.
         retry_failed: Send items again that failed in an earlier run.
@@ -89,7 +93,7 @@ class BulkJob:
         shape: Shape | None = None,
         concurrency: int | None = None,
         max_credits: float | None = None,
-        deadline: float | None = None,
+        deadline: Duration | None = None,
         on_unknown: OnUnknown = "retry",
         retry_failed: bool = False,
         skip_invalid: bool = False,
@@ -97,15 +101,18 @@ class BulkJob:
         on_lines: Callable[[int], object] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        width = client.max_in_flight if concurrency is None else concurrency
-        _check_options(width, max_credits, deadline, on_unknown)
+        width = client.max_in_flight
+        if concurrency is not None:
+            width = AT_LEAST_ONE.plain("concurrency", concurrency)
+        if max_credits is not None:
+            max_credits = _CREDITS.plain("max_credits", max_credits)
         self._client = client
         self._source: LineSource | None = None if source is None else as_line_source(source, shape)
         self._defaults = Defaults() if defaults is None else defaults
         self._width = width
         self._max_credits = max_credits
-        self._deadline = deadline
-        self._holds = on_unknown == "hold"
+        self._deadline = read_deadline(deadline)
+        self._holds = _ON_UNKNOWN.plain("on_unknown", on_unknown) == "hold"
         self._retry_failed = retry_failed
         self._skip_invalid = skip_invalid
         self._reports = reports
@@ -363,16 +370,3 @@ class BulkJob:
             balance_after=balance_after,
             base_url=self._client.base_url,
         )
-
-
-def _check_options(
-    concurrency: int, max_credits: float | None, deadline: float | None, on_unknown: str
-) -> None:
-    if concurrency < 1:
-        raise refuse("concurrency", f"is {concurrency}; 1 or more is needed")
-    if max_credits is not None and not max_credits >= 0:
-        raise refuse("max_credits", f"is {max_credits}; 0 or more credits are needed")
-    if deadline is not None and not deadline > 0:
-        raise refuse("deadline", f"is {deadline}; seconds above 0, or None, are needed")
-    if on_unknown not in ("retry", "hold"):
-        raise refuse("on_unknown", f"is {on_unknown!r}; allowed are retry, hold")

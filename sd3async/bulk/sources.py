@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeAlias, cast
 
@@ -14,7 +15,7 @@ from sd3async.bulk.errors import BadLine, ManifestError
 from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
 from sd3async.errors import InvalidRequestError
 from sd3async.models.fields import refuse
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.requests import GenerationRequest, check_requests
 
 Entry: TypeAlias = str | GenerationRequest | Mapping[str, object]
 Source: TypeAlias = str | Path | BinaryIO | Iterable[Entry] | AsyncIterable[Entry]
@@ -130,15 +131,14 @@ def as_line_source(source: Source, shape: Shape | None = None) -> LineSource:
         path = Path(source)
         shape = shape or shape_of(path)
         return StreamSource(str(path), path.absolute().parent, path, None, shape)
-    if callable(getattr(source, "readline", None)):
+    if callable(readline := getattr(source, "readline", None)):
+        if hasattr(source, "encoding") or iscoroutinefunction(readline):
+            raise refuse("source", "is no binary stream; open the file with 'rb', or pass its path")
         name = str(getattr(source, "name", "stream"))
         return StreamSource(name, Path.cwd(), None, cast("BinaryIO", source), shape)
-    if isinstance(source, GenerationRequest | Mapping):
-        raise refuse("source", "is a single request; pass an iterable of them, such as a list")
+    check_requests("source", source)
     if isinstance(source, AsyncIterable):
         return EntrySource("source", Path.cwd(), aiter(source))
-    if not isinstance(cast("object", source), Iterable):
-        raise refuse("source", f"is {type(source).__name__}; a path or an iterable is needed")
     return EntrySource("source", Path.cwd(), _each(cast("Iterable[Entry]", source)))
 
 

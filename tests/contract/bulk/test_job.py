@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sd3async import CoreRequest, SD3Request
+from sd3async import CoreRequest, InvalidRequestError, SD3Request
 from sd3async.bulk import Defaults, ManifestError
 from sd3async.bulk.plan import plan
 from sd3async.emulator import Fault
@@ -286,3 +286,28 @@ async def test_an_error_in_the_loop_lands_what_is_in_flight_and_is_raised(site: 
         await work()
     assert job.stats.done == here.emulator.paid
     assert (here.out / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"concurrency": True}, "concurrency: is True"),
+        ({"concurrency": 0}, "concurrency: is 0; a whole number of at least 1"),
+        ({"max_credits": float("nan")}, "max_credits: is nan; a number of credits, 0 or more"),
+        ({"max_credits": "10"}, "max_credits: is '10'"),
+        ({"deadline": "30"}, "deadline: is '30'; a number of seconds above 0"),
+        ({"on_unknown": "raise"}, "on_unknown: is 'raise'; allowed are retry, hold"),
+        ({"source": b"a cat"}, "source: is a single bytes"),
+    ],
+)
+async def test_a_wrong_option_is_refused_before_the_folder_is_made(
+    site: Any, options: dict[str, Any], words: str
+) -> None:
+    """A job that begins with a mistake must not leave a folder, or spend."""
+    here = await site()
+    arguments = {"source": ["a"], **options}
+    with pytest.raises(InvalidRequestError, match=words):
+        here.job(arguments.pop("source"), **arguments)
+
+    assert not here.out.exists()
+    assert here.emulator.requests == []

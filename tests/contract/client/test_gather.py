@@ -10,6 +10,7 @@ import pytest
 from sd3async import (
     CoreRequest,
     InvalidRequestError,
+    Outcome,
     RetryPolicy,
     SD3Request,
     ServerError,
@@ -39,7 +40,7 @@ async def test_a_failure_is_an_outcome_and_costs_no_other(start: Any) -> None:
     assert [outcome.ok for outcome in outcomes] == [True, False, False, True, False]
     assert "403" in str(outcomes[1].error)
     assert "prompt: is empty" in str(outcomes[2].error)
-    assert "item 4 is int; a prompt or a request" in str(outcomes[4].error)
+    assert "item 4 is int; a prompt, a request or a mapping" in str(outcomes[4].error)
     assert isinstance(outcomes[3].request, CoreRequest)
 
 
@@ -186,6 +187,42 @@ async def test_cancelling_cancels_everything_in_flight(start: Any) -> None:
     assert emulator.stats.disconnected == 10
     assert len(emulator.requests) == 10
     await client.core("still usable")
+
+
+async def test_a_broken_callback_costs_no_image_that_was_paid(start: Any) -> None:
+    """What is with the server when it raises is waited for: the account is charged either way."""
+    emulator, client = await start(latency=latencies.Uniform(0.1, 9.0))
+    heard = 0
+
+    async def save(outcome: Outcome) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 5:
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full") as caught:
+        await gather_generations(client, ["a"] * 60, concurrency=20, on_outcome=save)
+
+    outcomes: list[Outcome] = vars(caught.value)["outcomes"]
+    assert sum(outcome.ok for outcome in outcomes) == emulator.paid < 60
+    assert heard == 5
+
+
+async def test_a_table_costs_nothing(start: Any) -> None:
+    """Its columns' names were two prompts, and two images."""
+
+    class Frame:
+        columns = ("prompt", "seed")
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.columns)
+
+    emulator, client = await start()
+    frame: Any = Frame()
+    with pytest.raises(InvalidRequestError, match=r"pass a list of mappings, such as"):
+        await gather_generations(client, frame)
+
+    assert emulator.requests == []
 
 
 async def test_progress_is_shown_on_stderr(start: Any, capsys: pytest.CaptureFixture[str]) -> None:
