@@ -68,12 +68,11 @@ def _all_fields() -> "list[attrs.Attribute[Any]]":
 
 
 def _option(attribute: "attrs.Attribute[Any]") -> Callable[[F], F]:
-    rule = _rule_of(attribute)
     words = [HELP.get(attribute.name, "")]
     takers = [name for name, cls in REQUEST_TYPES.items() if attribute.name in _names(cls)]
     if len(takers) < len(REQUEST_TYPES):
         words.append(f"[{', '.join(takers)}]")
-    kind, metavar = _type_of(attribute.name, rule)
+    kind, metavar = _type_of(attribute.name, attribute.validator)
     return click.option(
         f"--{attribute.name.replace('_', '-')}",
         attribute.name,
@@ -85,11 +84,6 @@ def _option(attribute: "attrs.Attribute[Any]") -> Callable[[F], F]:
 
 def _names(request_type: type) -> list[str]:
     return [attribute.name for attribute in attrs.fields(request_type)]
-
-
-def _rule_of(attribute: "attrs.Attribute[Any]") -> object:
-    # `optional(rule)` keeps what it wraps in an attribute of this name.
-    return getattr(attribute.validator, "validator", attribute.validator)
 
 
 def _type_of(name: str, rule: object) -> "tuple[click.ParamType[Any], str | None]":

@@ -491,4 +491,43 @@ async def test_the_callers_source_is_left_where_it_stood() -> None:
     async with aclosing(iter_generations(till, source, concurrency=2)) as stream:
         await anext(stream)
 
-    assert next(source) == f"p{till.begun}" or till.begun < 100
+    assert next(source) in ("p3", "p4", "p5")  # closing it would have ended it
+
+
+async def test_a_source_that_ignores_its_end_begins_nothing_more() -> None:
+    """Code that catches too much must not go on spending."""
+    till: Any = Till()
+
+    async def stubborn() -> AsyncIterator[str]:
+        yield "a"
+        try:
+            await passes(FOR_EVER)
+        except asyncio.CancelledError:
+            yield "b"
+
+    def fail(_: Outcome) -> None:
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        await gather_generations(till, stubborn(), on_outcome=fail)
+
+    assert till.begun == 1
+
+
+async def test_a_cancellation_while_it_closes_is_not_swallowed() -> None:
+    """A task that has been told to end must not go on to its next line."""
+    till: Any = Till([1, FOR_EVER])
+
+    async def read() -> None:
+        async with aclosing(iter_generations(till, ["a"] * 9)) as stream:
+            await anext(stream)
+        await passes(FOR_EVER)
+
+    reading = asyncio.create_task(read())
+    while not till.cut_off:  # noqa: ASYNC110  # it is closing for a few passes only
+        await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reading, 5)
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
