@@ -82,7 +82,7 @@ def to_plain(value: object) -> object:
     """
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, bool):
+    if type(value) in (str, int, float, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)
