@@ -1,12 +1,34 @@
 """Files that appear whole or not at all. Everything here blocks: call it in a thread."""
 
+import errno
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 PART_SUFFIX = ".part"
+
+_NAME_BYTES = 64  # of the final name in a part's: every file system has room for the rest
+
+_DISK_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large for the disk",
+    errno.EROFS: "the disk is read-only",
+    errno.EIO: "the disk failed",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+}
+
+
+def disk_words(error: OSError) -> str:
+    """Return what the disk's error means, as people say it.
+
+    Args:
+        error: What the system said.
+    """
+    words = error.strerror or str(error) or type(error).__name__
+    return _DISK_WORDS.get(error.errno or 0) or words.lower()
 
 
 class PartFile:
@@ -23,11 +45,9 @@ class PartFile:
 
     def __init__(self, target: Path) -> None:
         self.target = target
-        descriptor, name = tempfile.mkstemp(
-            prefix=f".{target.name[:100]}.", suffix=PART_SUFFIX, dir=target.parent
-        )
-        self._part = Path(name)
-        self._stream = os.fdopen(descriptor, "wb", buffering=0)
+        start = target.name.encode(errors="ignore")[:_NAME_BYTES].decode(errors="ignore")
+        self._part = target.parent / f".{start}.{os.urandom(6).hex()}{PART_SUFFIX}"
+        self._stream = self._part.open("xb", buffering=0)
         self._is_committed = False
 
     def write(self, data: bytes | bytearray) -> None:
@@ -36,6 +56,11 @@ class PartFile:
         while rest:
             rest = rest[self._stream.write(rest) :]
 
+    def restart(self) -> None:
+        """Drop what was written and begin anew."""
+        self._stream.seek(0)
+        self._stream.truncate()
+
     def commit(self) -> Path:
         """Make the bytes durable and give the file its name.
 
@@ -43,36 +68,25 @@ class PartFile:
             The final name.
 
         Raises:
-            OSError: The disk failed or is full; the part file is gone then.
+            OSError: The disk failed or is full; `abort` is still needed then.
         """
-        try:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            self._part.chmod(0o666 & ~_UMASK)
-            self._part.replace(self.target)
-            self._is_committed = True
-            sync_folder(self.target.parent)
-        except BaseException:
-            self.abort()
-            raise
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._part.replace(self.target)
+        self._is_committed = True
+        sync_folder(self.target.parent)
         return self.target
 
     def abort(self) -> None:
         """Delete what was written; harmless, and never blocking, after `commit`."""
-        if self._is_committed:
-            return
-        self._stream.close()
-        self._part.unlink(missing_ok=True)
+        for put_away in () if self._is_committed else (self._stream.close, self._part.unlink):
+            with suppress(OSError):  # an earlier error has said it
+                put_away()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abort()
 
 
@@ -98,20 +112,13 @@ def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable.
 
     Args:
-        folder: The folder.
+        folder: The folder. One that may be written but not read is left to the system.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _read_umask() -> int:
-    # The mask can only be read by setting it, which is safe at import and not among threads.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _read_umask()

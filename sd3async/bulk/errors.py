@@ -7,13 +7,13 @@ BulkError                    (an SD3Error)
     └── JournalError                            the journal itself is damaged or foreign
 """
 
-import errno
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
+from sd3async._files import disk_words
 from sd3async.errors import InvalidRequestError, SD3Error
 
 __all__ = [
@@ -77,14 +77,6 @@ class JournalError(StorageError):
     """The journal is damaged, or is no journal that this version can read."""
 
 
-_DISK_WORDS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "permission is denied",
-    errno.EPERM: "permission is denied",
-}
-
 _RESUME = "what was done is safe; run the same command again to go on"
 
 
@@ -95,8 +87,7 @@ def storage_error(folder: Path, error: OSError) -> StorageError:
         folder: The job's folder.
         error: What the system said.
     """
-    words = _DISK_WORDS.get(error.errno or 0) or (error.strerror or str(error)).lower()
-    return StorageError(f"cannot write in {str(folder)!r}: {words}; {_RESUME}")
+    return StorageError(f"cannot write in {str(folder)!r}: {disk_words(error)}; {_RESUME}")
 
 
 def damaged_journal(path: Path, problem: str) -> JournalError:
