@@ -21,6 +21,7 @@ from sd3async.models.requests import (
 )
 from sd3async.models.results import GeneratedImage
 from sd3async.models.sources import ImageInput
+from sd3async.models.targets import check_target
 from sd3async.retry import RetryPolicy
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
 from sd3async.transport import Transport
@@ -377,7 +378,7 @@ class SD3Client:
             "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
         )
         seconds = config.read_deadline(deadline)
-        path = None if to is None else Path(to)
+        path = None if to is None else check_target(to, request.output_format)
         return await self._engine.generate(request, deadline=seconds, path=path, accept=accept)
 
     async def balance(self, *, deadline: Duration | None = None) -> float:

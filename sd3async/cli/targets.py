@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import attrs
 import click
 
 from sd3async.models.results import GeneratedImage
+from sd3async.models.targets import FORMAT_OF_SUFFIX, check_target
 
 _STDOUT = "-"
 _NAME_CHARS = 48
-_FORMAT_OF_SUFFIX = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _SUFFIX_OF_TYPE = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
@@ -42,8 +43,9 @@ class Target:
 
     @property
     def _folder(self) -> Path | None:
-        if self.output is not None and (self.output.endswith("/") or Path(self.output).is_dir()):
-            return Path(self.output)
+        with suppress(OSError):  # a name that the disk refuses: `check` will tell
+            if self.output and (self.output.endswith("/") or Path(self.output).is_dir()):
+                return Path(self.output)
         return None
 
     def settle_format(self, fields: dict[str, Any]) -> None:
@@ -56,7 +58,7 @@ class Target:
             click.UsageError: Suffix and option disagree.
         """
         suffix = self.path.suffix.lower() if self.path is not None else ""
-        implied = _FORMAT_OF_SUFFIX.get(suffix)
+        implied = FORMAT_OF_SUFFIX.get(suffix)
         if implied is None:
             return
         asked = fields.setdefault("output_format", implied)
@@ -68,13 +70,19 @@ class Target:
 
         Raises:
             click.UsageError: It could not, or a file would be lost.
+            InvalidRequestError: No file can be written there.
         """
+        if self.output == "":
+            raise click.UsageError("-o is empty; a file, a folder or - is needed")
         if self.is_stdout and sys.stdout.isatty():
             raise click.UsageError("-o - would write an image to the terminal; redirect stdout")
         folder = self.path.parent if self.path is not None else self._folder
         if folder is not None and not folder.is_dir():
             raise click.UsageError(f"-o: there is no folder {folder}")
-        if self.path is not None and self.path.exists() and not self.force:
+        if self.path is None:
+            return
+        check_target(self.path, None, "-o")
+        if self.path.exists() and not self.force:
             raise click.UsageError(f"-o: {self.path} is there already; --force replaces it")
 
     def save(self, image: GeneratedImage) -> Path | None:

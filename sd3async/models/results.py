@@ -9,6 +9,7 @@ import attrs
 from sd3async._files import PartFile
 from sd3async.errors import ContentFilteredError, SD3Error
 from sd3async.models.requests import GenerationRequest
+from sd3async.models.targets import check_target
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -96,9 +97,10 @@ class GeneratedImage:
             The path.
 
         Raises:
+            InvalidRequestError: No file can be written there, or its suffix contradicts the image.
             OSError: It could not be written; nothing is left behind.
         """
-        target = Path(path)
+        target = check_target(path, self.content_type.removeprefix("image/"), "path")
         with PartFile(target) as part:
             if self.data is not None:
                 part.write(self.data)

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -174,18 +175,24 @@ def test_with_json_an_error_is_an_object_too(run: Run) -> None:
         (["-o", "nowhere/x.png"], "there is no folder nowhere"),
         (["-o", "x.jpg", "--output-format", "png"], "-o ends in .jpg, but --output-format is png"),
         (["-o", "-", "--json"], "both want stdout"),
+        (["-o", ""], "-o is empty; a file, a folder or - is needed"),
+        (["-o", "pipe.png", "--force"], "'pipe.png' is a pipe, a device or a socket"),
+        (["-o", "/dev/null", "--force"], "'/dev/null' is a pipe, a device or a socket"),
+        (["-o", "é" * 126 + ".png"], "the name has 256 bytes; 255 are allowed"),
     ],
-    ids=["exists", "no folder", "suffix", "stdout"],
+    ids=["exists", "no folder", "suffix", "stdout", "empty", "pipe", "device", "long name"],
 )
 def test_an_image_that_could_not_be_kept_is_not_paid_for(
     run: Run, args: list[str], words: str
 ) -> None:
     """Money would be spent on an image that then has no place to go."""
     Path("there.png").write_bytes(b"mine")
+    os.mkfifo("pipe.png")
     result = run("generate", "a fox", *args, key=KEY)
 
     assert result.exit_code == 2
     assert words in result.stderr
+    assert Path("pipe.png").is_fifo()
     assert Path("there.png").read_bytes() == b"mine"
 
 

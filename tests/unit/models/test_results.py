@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sd3async import ContentFilteredError, GeneratedImage, Outcome, SD3Error, SD3Request
+from sd3async import (
+    ContentFilteredError,
+    GeneratedImage,
+    InvalidRequestError,
+    Outcome,
+    SD3Error,
+    SD3Request,
+)
 from support.pictures import picture
 
 PICTURE = picture()
@@ -56,6 +63,16 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(
         result().save(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_contradicts_the_image_is_refused(tmp_path: Path) -> None:
+    """A PNG called .jpg is opened by nothing that goes by names."""
+    with pytest.raises(
+        InvalidRequestError, match=r"path: '.*a\.jpg' ends in .jpg, but the image is"
+    ):
+        result().save(tmp_path / "a.jpg")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def _full_disk(_: int) -> None:
