@@ -20,11 +20,10 @@ from sd3async.models.results import GeneratedImage
 from sd3async.models.sources import ImageSource, Upload
 from sd3async.multipart import MultipartBody, encode
 from sd3async.retry import RetryPolicy
-from sd3async.sinks import FileSink, MemorySink, Sink
+from sd3async.sinks import Sink, open_sink
 from sd3async.telemetry import Announcer, Frozen
 from sd3async.transport import Answer, Transport
 from sd3async.wire import (
-    AnswerHead,
     JSONImageDecoder,
     check_image_start,
     form_fields,
@@ -235,7 +234,7 @@ class _Generation:
         return image
 
     async def _send(self, attempt: Attempt) -> GeneratedImage:
-        async with MemorySink() if self._path is None else FileSink(self._path) as sink:
+        async with open_sink(self._path) as sink:
             answer = await self._engine.connection.transport.post(
                 self._url,
                 self._body,
@@ -258,20 +257,23 @@ class _Generation:
 
     async def _receive(self, attempt: Attempt, answer: Answer, sink: Sink) -> GeneratedImage:
         head = read_head(answer.status, answer.headers)
-        if head.is_json:
-            head = await self._receive_json(answer, head, sink)
-        elif self._path is None:
-            await sink.write(await answer.read())  # joined once, no piece copied on the way
-        else:
-            async for piece in answer.pieces():
-                await sink.write(piece)
-        check_image_start(sink.start, head, answer.status)
-        stored = await sink.finish()
+        decoder = JSONImageDecoder(answer.status, head.request_id) if head.is_json else None
+        start, size = b"", 0
+        async for piece in answer.pieces():
+            image = decoder.feed(piece) if decoder else piece
+            start += image[: 12 - len(start)]
+            size += len(image)
+            await sink.write(image)
+        if decoder:
+            tail = decoder.finish()
+            head = attrs.evolve(head, seed=tail.seed, finish_reason=tail.finish_reason)
+        check_image_start(start, head, answer.status)
+        kept = await sink.finish()
         return GeneratedImage(
-            data=stored.data,
-            path=stored.path,
+            data=kept if isinstance(kept, bytes) else None,
+            path=kept if isinstance(kept, Path) else None,
             content_type=head.content_type,
-            size=stored.size,
+            size=size,
             seed=head.seed,
             finish_reason=head.finish_reason,
             request_id=head.request_id,
@@ -281,10 +283,3 @@ class _Generation:
             unknown_charges=self._call.unknown_charges,
             timings=self._call.timings(attempt),
         )
-
-    async def _receive_json(self, answer: Answer, head: AnswerHead, sink: Sink) -> AnswerHead:
-        decoder = JSONImageDecoder(answer.status, head.request_id)
-        async for piece in answer.pieces():
-            await sink.write(decoder.feed(piece))
-        tail = decoder.finish()
-        return attrs.evolve(head, seed=tail.seed, finish_reason=tail.finish_reason)

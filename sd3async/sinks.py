@@ -1,141 +1,112 @@
 """Where the bytes of an image go while they arrive: to memory, or to a file."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, TypeVar
 
-import attrs
-
-from sd3async._files import PartFile
+from sd3async._files import PartFile, disk_words
 from sd3async._threads import in_thread
 from sd3async.models.fields import refuse
 
-_START_BYTES = 12
+T = TypeVar("T")
+
 _FLUSH_BYTES = 256 * 1024
 
 
-@attrs.frozen
-class Stored:
-    """What a sink took in.
+class Sink:
+    """Takes the bytes of one image: entered once for a call, begun anew for each attempt.
 
-    Attributes:
-        size: Length of the image [bytes].
-        data: The image, or None when it went to a file.
-        path: The file, or None.
+    This one keeps them in memory.
     """
-
-    size: int
-    data: bytes | None = attrs.field(default=None, repr=False)
-    path: Path | None = None
-
-
-class Sink(Protocol):
-    """Takes the bytes of one image."""
-
-    @property
-    def start(self) -> bytes:
-        """The first bytes taken, at least 12 if there were as many."""
-        ...
-
-    async def write(self, piece: bytes) -> None:
-        """Take the next bytes."""
-
-    async def finish(self) -> Stored:
-        """Keep what was taken."""
-        ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-class MemorySink:
-    """Keeps the image in memory."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    @property
-    def start(self) -> bytes:
-        """The first bytes taken."""
-        return b"".join(self._pieces[:_START_BYTES])[:_START_BYTES]
+    async def restart(self) -> None:
+        """Forget what was taken."""
+        self._pieces.clear()
 
     async def write(self, piece: bytes) -> None:
         """Take the next bytes."""
-        if piece:
-            self._pieces.append(piece)
+        self._pieces.append(piece)
 
-    async def finish(self) -> Stored:
-        """Return the image."""
-        data = b"".join(self._pieces)
-        return Stored(len(data), data=data)
+    async def finish(self) -> bytes | Path:
+        """Keep what was taken.
+
+        Returns:
+            The image, or the file that holds it.
+        """
+        return b"".join(self._pieces)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._pieces.clear()
 
 
-class FileSink:
-    """Streams the image into a part file beside `path`, which gets its name when it is whole.
+class _FileSink(Sink):
+    """Streams into a part file beside `path`, which gets its name when it is whole.
 
-    The part file is opened on entry, before anything is sent: a folder that is missing or
-    read-only must not cost an image.
-
-    Args:
-        path: The file; its folder must exist.
+    The part is made on entry, before anything is sent: a folder that is missing or read-only
+    must not cost an image.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
-        self._buffer = bytearray()
-        self._size = 0
-        self.start = b""
+        self._held = 0  # bytes in `_pieces`
+        self._is_clean = True  # nothing has been written
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._part = await in_thread(PartFile, self._path, dispose=PartFile.abort)
+        except OSError as error:
+            where = str(self._path.parent)
+            raise refuse("to", f"cannot write in {where!r}: {disk_words(error)}") from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await in_thread(self._part.abort)
+
+    async def restart(self) -> None:
+        await super().restart()
+        self._held = 0
+        if not self._is_clean:
+            await self._on_disk(self._part.restart)
 
     async def write(self, piece: bytes) -> None:
-        """Take the next bytes; they are written in larger blocks."""
-        if len(self.start) < _START_BYTES:
-            self.start = (self.start + piece)[:_START_BYTES]
-        self._size += len(piece)
-        self._buffer += piece
-        if len(self._buffer) >= _FLUSH_BYTES:
-            await in_thread(self._flush)
+        await super().write(piece)
+        self._held += len(piece)
+        if self._held >= _FLUSH_BYTES:
+            await self._on_disk(self._flush)
+
+    async def finish(self) -> Path:
+        return await self._on_disk(self._commit)
 
     def _flush(self) -> None:
-        self._part.write(self._buffer)
-        self._buffer = bytearray()
+        self._is_clean = False
+        self._part.write(b"".join(self._pieces))
+        self._pieces.clear()
+        self._held = 0
 
     def _commit(self) -> Path:
         self._flush()
         return self._part.commit()
 
-    async def finish(self) -> Stored:
-        """Make the file durable and give it its name."""
-        return Stored(self._size, path=await in_thread(self._commit))
-
-    async def __aenter__(self) -> Self:
+    async def _on_disk(self, work: Callable[[], T]) -> T:
         try:
-            self._part = await in_thread(PartFile, self._path)
+            return await in_thread(work)
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
-            raise refuse("to", f"cannot write in {str(self._path.parent)!r}: {reason}") from error
-        return self
+            code = error.errno or errno.EIO
+            raise OSError(code, disk_words(error), str(self._path)) from error
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._part.abort()
+
+def open_sink(path: Path | None) -> Sink:
+    """Return where an image will go; entering it makes sure that it can.
+
+    Args:
+        path: The file that appears when the image is whole; None keeps the image in memory.
+    """
+    return Sink() if path is None else _FileSink(path)
