@@ -9,15 +9,14 @@ from typing import TypeVar
 import attrs
 
 from sd3async._clock import Clock
-from sd3async._threads import in_thread
 from sd3async.call import Attempt, Call, KeyPool
 from sd3async.config import Timeouts, user_agent
 from sd3async.endpoints import BALANCE_PATH, ENDPOINTS, Service
-from sd3async.errors import APIError, InvalidRequestError
+from sd3async.errors import APIError
 from sd3async.limiter import Freeze, Limiter, RateLimit
 from sd3async.models.requests import GenerationRequest, SD3Request, check_image
 from sd3async.models.results import GeneratedImage
-from sd3async.models.sources import ImageSource, Upload
+from sd3async.models.sources import ImageSource, Upload, prepare
 from sd3async.multipart import MultipartBody, encode
 from sd3async.retry import RetryPolicy
 from sd3async.sinks import Sink, open_sink
@@ -123,7 +122,8 @@ class Engine:
         """Generate one image; see `SD3Client.generate`."""
         if isinstance(request, SD3Request) and request.model is None:
             request = attrs.evolve(request, model=self.connection.service.default_model)
-        body = encode(form_fields(request), await _prepare(request))
+        upload = await _prepare(request)
+        body = encode(form_fields(request), {"image": upload} if upload else {})
         generation = _Generation(self, request, body, path, accept)
         return await generation.run(deadline)
 
@@ -195,11 +195,7 @@ async def _prepare(request: GenerationRequest) -> Upload | None:
     source: ImageSource | None = getattr(request, "image", None)
     if source is None:
         return None
-    try:
-        upload = await in_thread(source.prepare, "image")
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise InvalidRequestError(f"image: cannot be read: {reason}", field="image") from error
+    upload = await prepare(source, "image")
     check_image(upload.facts)
     return upload
 

@@ -134,6 +134,23 @@ async def test_a_folder_that_cannot_be_written_costs_nothing(start: Any, tmp_pat
     assert emulator.requests == []
 
 
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [("", "is empty"), (".", "is a folder"), ("pipe.png", "is a pipe"), ("a.jpg", "image is png")],
+)
+async def test_a_mistake_in_the_target_costs_nothing(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, words: str
+) -> None:
+    """It would be found out when the image is there, and paid for."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.png")
+    emulator, client = await start()
+
+    with pytest.raises(InvalidRequestError, match=f"to: .*{words}"):
+        await client.core("a", to=to)
+    assert emulator.requests == []
+
+
 async def test_a_truncated_download_leaves_no_file(start: Any, tmp_path: Path) -> None:
     """Half an image under its final name looks like a whole one."""
     _, client = await start(
@@ -355,6 +372,56 @@ async def test_a_pillow_image_is_uploaded_the_same_after_retries(start: Any) -> 
 
     first, second = [request.parts[-1].sha256 for request in emulator.requests]
     assert first == second
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError(), TimeoutError()])
+async def test_a_source_that_fails_is_one_free_error(start: Any, error: Exception) -> None:
+    """Five attempts were made, each in doubt about its charge, as if the connection had broken."""
+    data = PICTURE + os.urandom(1_000_000)
+    streams: list[io.BytesIO] = []
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if len(streams) > 1 and self.tell():
+                raise error
+            return super().read(size)
+
+    def factory() -> io.BytesIO:
+        streams.append(Failing(data))
+        return streams[-1]
+
+    heard: list[Event] = []
+    emulator, client = await start(client={"observers": [heard.append]})
+
+    with pytest.raises(InvalidRequestError, match="image: cannot be read") as caught:
+        await client.sd3("a", image=factory, strength=0.5)
+    assert not any(past.may_be_charged for past in caught.value.history)
+    assert not any(isinstance(event, Retried) for event in heard)
+    assert emulator.paid == 0
+    assert len(streams) == 2
+    assert all(stream.closed for stream in streams)
+
+
+async def test_a_factory_that_gives_another_picture_stops_the_call(start: Any) -> None:
+    """The second attempt would ask for something else than the first."""
+    pictures = iter([PICTURE, PICTURE, picture(200, 100, hue=7)])
+    emulator, client = await start(faults=[Fault.status(500)])
+
+    with pytest.raises(InvalidRequestError, match="it gives other bytes now"):
+        await client.sd3("a", image=lambda: io.BytesIO(next(pictures)), strength=0.5)
+    assert emulator.paid == 0
+
+
+async def test_a_generated_image_is_an_image(start: Any, tmp_path: Path) -> None:
+    """The next step of a workflow begins with what the last one made."""
+    emulator, client = await start()
+    first = await client.core("a")
+    second = await client.sd3("b", image=first, strength=0.5, to=tmp_path / "b.png")
+    await client.ultra("c", image=second, strength=0.5)
+
+    sent = [request.parts[-1].sha256 for request in emulator.requests[1:]]
+    files = [first.data or b"", (tmp_path / "b.png").read_bytes()]
+    assert sent == [hashlib.sha256(data).hexdigest() for data in files]
 
 
 async def test_a_one_way_stream_is_sent_once_and_the_error_says_why(start: Any) -> None:
