@@ -22,14 +22,7 @@ from sd3async.retry import RetryPolicy
 from sd3async.sinks import Sink, open_sink
 from sd3async.telemetry import Announcer, Frozen
 from sd3async.transport import Answer, Transport
-from sd3async.wire import (
-    JSONImageDecoder,
-    check_image_start,
-    form_fields,
-    read_balance,
-    read_error,
-    read_head,
-)
+from sd3async.wire import ImageReader, form_fields, read_balance, read_error
 
 T = TypeVar("T")
 
@@ -252,27 +245,20 @@ class _Generation:
         raise await self._engine.refusal(answer)
 
     async def _receive(self, attempt: Attempt, answer: Answer, sink: Sink) -> GeneratedImage:
-        head = read_head(answer.status, answer.headers)
-        decoder = JSONImageDecoder(answer.status, head.request_id) if head.is_json else None
-        start, size = b"", 0
+        secrets = self._engine.connection.keys
+        reader = ImageReader(answer.status, answer.headers, secrets=secrets)
         async for piece in answer.pieces():
-            image = decoder.feed(piece) if decoder else piece
-            start += image[: 12 - len(start)]
-            size += len(image)
-            await sink.write(image)
-        if decoder:
-            tail = decoder.finish()
-            head = attrs.evolve(head, seed=tail.seed, finish_reason=tail.finish_reason)
-        check_image_start(start, head, answer.status)
+            await sink.write(reader.feed(piece))
+        reader.finish()
         kept = await sink.finish()
         return GeneratedImage(
             data=kept if isinstance(kept, bytes) else None,
             path=kept if isinstance(kept, Path) else None,
-            content_type=head.content_type,
-            size=size,
-            seed=head.seed,
-            finish_reason=head.finish_reason,
-            request_id=head.request_id,
+            content_type=reader.content_type,
+            size=reader.size,
+            seed=reader.seed,
+            finish_reason=reader.finish_reason,
+            request_id=reader.request_id,
             request=self._request,
             credits=self._request.credits,
             attempts=self._call.attempts,

@@ -72,9 +72,9 @@ async def test_a_gateways_field_name_is_understood(service: aioresponses) -> Non
     [
         ({"status": 418, "body": "teapot"}, APIError, "418: teapot"),
         ({"status": 200, "body": "hello", "content_type": "text/plain"}, UnexpectedResponseError,
-         "'text/plain', where an image was expected"),
+         r"with text/plain: no image, but 'hello'"),
         ({"status": 200, "body": b"GIF89a", "content_type": "image/gif"}, UnexpectedResponseError,
-         "begins with b'GIF89a'"),
+         r"with image/gif: no image, but 'GIF89a'"),
         ({"exception": aiohttp.ClientConnectionError("down")}, ConnectFailedError,
          "no connection: ClientConnectionError: down"),
     ],

@@ -255,4 +255,5 @@ async def test_trouble_of_every_kind_costs_no_image(start: Any) -> None:
     assert emulator.refused == 0
     assert len(emulator.requests) > 350
     unknown = sum(image.unknown_charges for image in images)
-    assert emulator.paid == 300 + unknown
+    # A proxy's page leaves it open whether the work was done; here it never was.
+    assert emulator.paid == 300 + unknown - emulator.stats.by_status[502]

@@ -1,0 +1,22 @@
+"""Between values and bytes, without a network: what a request says, and what an answer means.
+
+Source:
+    Stable Image API v2beta: headers, success bodies and error bodies; error bodies of gateways.
+"""
+
+from sd3async.wire.form import ACCEPT_VALUES, form_fields
+from sd3async.wire.images import MAX_IMAGE_BYTES, ImageReader
+from sd3async.wire.refusals import read_balance, read_error, redact
+from sd3async.wire.waits import MAX_RETRY_AFTER, read_retry_after
+
+__all__ = [
+    "ACCEPT_VALUES",
+    "MAX_IMAGE_BYTES",
+    "MAX_RETRY_AFTER",
+    "ImageReader",
+    "form_fields",
+    "read_balance",
+    "read_error",
+    "read_retry_after",
+    "redact",
+]

@@ -1,0 +1,175 @@
+"""Reads the image out of a successful answer as it arrives: whole, or an error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sd3async.errors import ResponseReadError, UnexpectedResponseError
+from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
+from sd3async.wire.refusals import one_line, read_body, read_request_id
+
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+"""Ten times the largest image of these endpoints (1.5 megapixels) without any compression."""
+
+_STARTS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+_START_BYTES = 12
+_ENDS = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9"}
+_TAIL_BYTES = 64
+_PADDING = b"\0\r\n "
+_MAX_SEED = 4_294_967_295
+
+
+class ImageReader:
+    """Tells the image's own bytes from those around it, and whether they are all there.
+
+    The bytes decide what an answer is, not its `content-type`: gateways label JSON as text and
+    jpeg as png, and captive portals call their page anything.
+
+    Args:
+        status: HTTP status, 2xx.
+        headers: The answer's headers, case-insensitive.
+        max_bytes: Largest image that is taken [bytes].
+        secrets: API keys, which are struck out of the server's words.
+
+    Attributes:
+        size: Bytes of the image so far.
+        request_id: The `x-request-id` header, or None.
+        seed: The seed really used, or None when the answer does not say.
+        finish_reason: `SUCCESS`, also when the answer does not say, or `CONTENT_FILTERED`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        *,
+        max_bytes: int = MAX_IMAGE_BYTES,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self.size = 0
+        self.request_id = read_request_id(headers)
+        self.seed: int | None = None
+        self.finish_reason = ""
+        self._status = status
+        self._headers = headers
+        self._max_bytes = max_bytes
+        self._secrets = secrets
+        self._json: JSONPicture | None = None
+        self._held: bytes | None = b""  # too short to tell what it is
+        self._fed = 0
+        self._start = b""
+        self._tail = b""
+
+    @property
+    def content_type(self) -> str:
+        """`image/png`, `image/jpeg` or `image/webp`, by the image's first bytes."""
+        return f"image/{_kind_of(self._start)}"
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take in bytes of the answer.
+
+        Args:
+            piece: The next bytes, decompressed.
+
+        Returns:
+            The image's bytes that are complete now; `piece` itself where the answer is the image.
+
+        Raises:
+            UnexpectedResponseError: This is no image, or too large a one.
+        """
+        self._fed += len(piece)
+        if self._held is not None:
+            piece = self._held + piece
+            self._held = piece
+            if len(piece) < _START_BYTES:
+                return b""
+            self._held = None
+            self._json = None if _kind_of(piece) else JSONPicture()
+        image = piece if self._json is None else self._decode(self._json, piece)
+        if len(self._start) < _START_BYTES:
+            self._start = (self._start + image)[:_START_BYTES]
+            if len(self._start) == _START_BYTES and not _kind_of(self._start):
+                raise self._unexpected("a picture that is no jpeg, png or webp")
+        self.size += len(image)
+        self._tail = (self._tail + image[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        # A byte of an image takes at most eight of JSON: six for each sign of its base64.
+        if max(self.size, self._fed // 8 - MAX_KEPT) > self._max_bytes:
+            raise self._unexpected(f"an image of more than {self._max_bytes:,} bytes")
+        return image
+
+    def finish(self) -> None:
+        """See that the image is whole, and that the answer calls it one.
+
+        Raises:
+            ResponseReadError: It broke off.
+            UnexpectedResponseError: There is none, or the answer gives another finish reason:
+                nothing says that such a generation is free, so it may be charged.
+        """
+        told: Mapping[str, Any] = {}
+        if self._held is not None:
+            if self._held.startswith(tuple(s[: len(self._held)] for s in _STARTS.values())):
+                raise self._broken_off()
+            self._json = JSONPicture()
+            self._decode(self._json, self._held)
+        if self._json is not None:
+            told = self._finish_json(self._json)
+        self.seed = _to_seed(told.get("seed", self._headers.get("seed")))
+        reason = told.get("finish_reason") or self._headers.get("finish-reason") or "SUCCESS"
+        self.finish_reason = one_line(reason, limit=60).upper()
+        if self.finish_reason not in ("SUCCESS", "CONTENT_FILTERED"):
+            raise self._unexpected(f"the finish reason {self.finish_reason}")
+        if not self._is_whole():
+            raise self._broken_off()
+
+    def _decode(self, answer: JSONPicture, piece: bytes) -> bytes:
+        try:
+            return answer.feed(piece)
+        except ValueError as error:
+            raise self._unexpected(str(error), answer) from error
+
+    def _finish_json(self, answer: JSONPicture) -> Mapping[str, Any]:
+        try:
+            told = answer.finish()
+        except ValueError as error:
+            object_ = answer.kept.strip()
+            if object_.startswith(b"{") and not object_.endswith(b"}"):
+                raise self._broken_off() from error
+            raise self._unexpected(str(error), answer) from error
+        if not self.size:
+            raise self._unexpected("", answer)
+        return told
+
+    def _is_whole(self) -> bool:
+        if self.content_type == "image/webp":
+            return self.size >= int.from_bytes(self._start[4:8], "little") + 8
+        return self._tail.rstrip(_PADDING).endswith(_ENDS.get(self.content_type, b"-"))
+
+    def _broken_off(self) -> ResponseReadError:
+        return ResponseReadError(f"the image broke off after {self._fed:,} bytes")
+
+    def _unexpected(
+        self, problem: str, answer: JSONPicture | None = None
+    ) -> UnexpectedResponseError:
+        kind = one_line(self._headers.get("content-type", "no content type"), limit=60)
+        if answer is not None and not answer.name:
+            told = read_body(bytes(answer.kept), self._secrets).sentences
+            problem = f"no image, but {'; '.join(told) or 'nothing'!r}"
+        return UnexpectedResponseError(
+            f"status {self._status} with {kind}: {problem}",
+            status=self._status,
+            request_id=self.request_id,
+        )
+
+
+def _kind_of(start: bytes) -> str:
+    for kind, magic in _STARTS.items():
+        if start.startswith(magic) and (kind != "webp" or start[8:12] == b"WEBP"):
+            return kind
+    return ""
+
+
+def _to_seed(value: Any) -> int | None:
+    try:
+        seed = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seed if 0 <= seed <= _MAX_SEED else None
