@@ -1,11 +1,15 @@
-"""Servers that do what the emulator never would."""
+"""Servers that do what the emulator never would, or run where it cannot."""
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import web
+
+_PATIENCE = 10.0  # [s] to end, on a busy machine
 
 
 @asynccontextmanager
@@ -43,3 +47,35 @@ async def serve_bytes(answer: bytes) -> AsyncGenerator[str]:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@contextmanager
+def emulator_process(*options: str) -> Generator[str]:
+    """Run `sd3async emulator` in a process of its own, on a free port; gives the URL."""
+    command = [sys.executable, "-m", "sd3async", "emulator", "--port", "0", *options]
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            yield lines.readline().decode().strip()
+
+
+@contextmanager
+def running(
+    command: list[str], *, stdout: int, stderr: int
+) -> Generator["subprocess.Popen[bytes]"]:
+    """Run a server until the block ends; should the tests be killed, it ends with them."""
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "TERM", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        finally:
+            process.kill()  # does nothing to one that has ended
+            process.wait()
