@@ -79,9 +79,15 @@ DEFAULT_PORT = 8150
     "--model", "models", multiple=True, help="An accepted sd3 model; repeatable.  [default: all]"
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse what the service lets pass and no client needs: unknown fields, odd accept "
+    "headers, a multipart preamble or epilogue.",
+)
+@click.option(
     "--unknown-fields",
     type=click.Choice(["reject", "ignore"]),
-    help="What to do with fields an endpoint lacks.  [default: reject]",
+    help="What to do with fields an endpoint lacks.  [default: ignore, or reject with --strict]",
 )
 @click.option(
     "--image-bytes",

@@ -1,4 +1,4 @@
-"""The emulator: a strict, independent reading of the API, to run and test against.
+"""The emulator: an independent reading of the API, to run and test against.
 
 It shares no code with the client, so that a misreading on one side shows up as a disagreement.
 Names are loaded on first use: the pytest plugin of this package is imported by every test run on

@@ -4,7 +4,7 @@ import asyncio
 import email.utils
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -16,7 +16,7 @@ from sd3async._clock import Clock
 from sd3async.emulator.answers import Answer, Refusal, error_answer, to_json
 from sd3async.emulator.api_table import ENDPOINTS, NOT_EMULATED, Endpoint
 from sd3async.emulator.arrivals import Arrivals
-from sd3async.emulator.checks import Strictness, form_problems, header_problems
+from sd3async.emulator.checks import Strictness, examine
 from sd3async.emulator.delivery import deliver, stall, vanish
 from sd3async.emulator.faults import Fault, chance
 from sd3async.emulator.form import Form, read_form
@@ -50,8 +50,9 @@ def _below(prefix: str, path: str) -> str:
 
 
 def _told_headers(request: web.Request) -> dict[str, str]:
-    names = ((name.lower(), value) for name, value in request.headers.items())
-    return {name: value for name, value in names if name not in _NOT_TOLD}
+    names = dict.fromkeys(name.lower() for name in request.headers)
+    told = (name for name in names if name not in _NOT_TOLD)
+    return {name: ", ".join(request.headers.getall(name)) for name in told}
 
 
 @attrs.frozen(eq=False)
@@ -63,6 +64,7 @@ class Turn:
         visit: Its line in the journal.
         key: The key it carries; may be empty.
         path: Without the emulator's prefix.
+        headers: What may be told of its headers, by lower-case name.
         number: 1 for the first request.
         request_id: 32 hexadecimal digits.
         began: When its head had arrived [s].
@@ -72,6 +74,7 @@ class Turn:
     visit: Visit
     key: str
     path: str
+    headers: Mapping[str, str]
     number: int
     request_id: str
     began: float
@@ -153,7 +156,7 @@ class Service:
         )
         path = _below(self._settings.prefix, request.path)
         self.journal.add(visit)
-        return Turn(request, visit, key, path, number, request_id, now)
+        return Turn(request, visit, key, path, headers, number, request_id, now)
 
     def _chance(self, number: int, purpose: str) -> int:
         return chance(self._settings.seed, number, purpose)
@@ -193,7 +196,9 @@ class Service:
             judged = self.arrivals.expect(turn.visit, turn.number, turn.key)
             if chosen.early_refusal:
                 self._refuse_excess(await judged)
-        async with read_form(turn.request, to_the_end=not chosen.early_refusal) as form:
+        async with read_form(
+            turn.request, strict=chosen.strict, to_the_end=not chosen.early_refusal
+        ) as form:
             turn.visit.note(
                 fields=form.fields,
                 parts=tuple(form.parts),
@@ -227,29 +232,34 @@ class Service:
         if form.refusal is not None:
             raise form.refusal
         chosen = self._settings
-        strictness = Strictness(chosen.unknown_fields, chosen.models, chosen.turbo_negative_prompt)
-        headers = _told_headers(turn.request)
-        wrong = [*header_problems(headers), *form_problems(endpoint, form, strictness)]
-        if wrong:
-            raise Refusal.bad_request(*wrong)
+        strictness = Strictness(
+            chosen.strict,
+            chosen.unknown_fields or ("reject" if chosen.strict else "ignore"),
+            chosen.models,
+            chosen.turbo_negative_prompt,
+        )
+        findings = examine(endpoint, form, turn.headers, strictness)
+        turn.visit.note(ignored=findings.ignored)
+        if findings.problems:
+            raise Refusal.bad_request(*findings.problems)
         if not self._knows(turn.key):
             raise Refusal.standard(401)
         if chosen.counts == "valid":
             self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
-        return await self._order(turn, endpoint, form)
+        return await self._order(turn, endpoint, form, as_json=findings.as_json)
 
     def _knows(self, key: str) -> bool:
         return bool(key) and (self._settings.keys is None or key in self._settings.keys)
 
     async def _order(
-        self, turn: Turn, endpoint: Endpoint, form: Form
+        self, turn: Turn, endpoint: Endpoint, form: Form, *, as_json: bool
     ) -> tuple[Order, Image.Image | None]:
-        stream = form.files.get("image")
+        stream = form.files.get("image") if endpoint.image else None
         facts = stream and read_facts(stream)
         order = order_from(
             endpoint,
             form.fields,
-            accept=turn.request.headers.get("Accept", ""),
+            as_json=as_json,
             random_seed=self._chance(turn.number, "seed") % MAX_SEED + 1,
             upload=(facts.width, facts.height) if facts else None,
         )

@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias, cast
 import attrs
 from jsonschema import Draft202012Validator, ValidationError
 
+from sd3async.emulator.accept import read_accept
 from sd3async.emulator.api_table import HEADERS, Endpoint
 from sd3async.emulator.form import Form
 from sd3async.emulator.uploads import problems as image_problems
 from sd3async.emulator.uploads import read_facts
 
-__all__ = ["Strictness", "UnknownFields", "form_problems", "header_problems"]
+__all__ = ["Findings", "Strictness", "UnknownFields", "examine"]
 
 UnknownFields: TypeAlias = Literal["reject", "ignore"]
 
@@ -30,6 +31,7 @@ class Strictness:
     """Where the service's behaviour is unsettled, or where tests want more than it asks.
 
     Attributes:
+        strict: Whether only the two documented `accept` values will do.
         unknown_fields: Whether a field that the endpoint does not have is an error; the service
             ignores it.
         models: The `model` names accepted, or None for all known ones.
@@ -37,9 +39,26 @@ class Strictness:
             not.
     """
 
-    unknown_fields: UnknownFields = "reject"
+    strict: bool = False
+    unknown_fields: UnknownFields = "ignore"
     models: Collection[str] | None = None
     turbo_negative_prompt: bool = True
+
+
+@attrs.frozen
+class Findings:
+    """What the checks say of a request.
+
+    Attributes:
+        problems: What is wrong, as error sentences.
+        ignored: What was passed over: names of unknown fields, oddities of the body and of
+            `accept`.
+        as_json: Whether the answer shall be JSON.
+    """
+
+    problems: tuple[str, ...]
+    ignored: tuple[str, ...]
+    as_json: bool
 
 
 def _sentence(error: ValidationError) -> str:
@@ -76,15 +95,6 @@ def _told(validator: Draft202012Validator, values: Mapping[str, str | float]) ->
     return list(dict.fromkeys(told))
 
 
-def header_problems(headers: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with a request's headers, as error sentences.
-
-    Args:
-        headers: By lower-case name.
-    """
-    return _told(HEADERS, headers)
-
-
 def _coerced(endpoint: Endpoint, fields: Mapping[str, str]) -> dict[str, str | float]:
     values: dict[str, str | float] = {}
     for name, text in fields.items():
@@ -94,12 +104,12 @@ def _coerced(endpoint: Endpoint, fields: Mapping[str, str]) -> dict[str, str | f
     return values
 
 
-def _kind_problems(endpoint: Endpoint, form: Form, unknown: UnknownFields) -> Iterator[str]:
+def _kind_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
+    yield from (f"{name}: {flaw}" for name, flaw in form.flaws if name in endpoint.fields)
     for name in [*form.fields, *form.files]:
         if name not in endpoint.fields:
-            if unknown == "reject":
-                yield f"{name}: unknown field, {endpoint.name} takes {', '.join(endpoint.fields)}"
-        elif endpoint.is_file(name) and name in form.fields:
+            continue
+        if endpoint.is_file(name) and name in form.fields:
             yield f"{name}: expected a file, received text"
         elif not endpoint.is_file(name) and name in form.files:
             yield f"{name}: expected text, received a file"
@@ -137,18 +147,35 @@ def _upload_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
             yield from image_problems(name, read_facts(stream), endpoint.image)
 
 
-def form_problems(endpoint: Endpoint, form: Form, strictness: Strictness) -> list[str]:
-    """Return everything that is wrong with a form, as error sentences.
+def examine(
+    endpoint: Endpoint, form: Form, headers: Mapping[str, str], strictness: Strictness
+) -> Findings:
+    """Return everything that is to be said of a request.
 
     Args:
         endpoint: Where it was posted.
         form: What came in.
+        headers: By lower-case name.
         strictness: How to read the unsettled rules.
     """
-    return [
-        *_kind_problems(endpoint, form, strictness.unknown_fields),
+    unknown = list(dict.fromkeys(p.name for p in form.parts if p.name not in endpoint.fields))
+    refused = unknown if strictness.unknown_fields == "reject" else []
+    takes = f"unknown field, {endpoint.name} takes {', '.join(endpoint.fields)}"
+    accept = read_accept(headers.get("accept", ""))
+    by_schema = strictness.strict or accept.as_json is None  # its sentence names what will do
+    checked = {n: v for n, v in headers.items() if by_schema or n != "accept"}
+    problems = [
+        *_told(HEADERS, checked),
+        *(f"{name}: {takes}" for name in refused),
+        *_kind_problems(endpoint, form),
         *_told(endpoint.validator, _coerced(endpoint, form.fields)),
         *_relation_problems(endpoint, form),
         *_model_problems(endpoint, form, strictness),
         *_upload_problems(endpoint, form),
     ]
+    ignored = [
+        *(name for name in unknown if not refused),
+        *(f"body: {oddity}" for oddity in form.oddities),
+        *(f"accept: {text}" for text in accept.ignored),
+    ]
+    return Findings(tuple(problems), tuple(ignored), as_json=bool(accept.as_json))

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import IO
 
 import attrs
@@ -18,9 +18,10 @@ from sd3async.emulator.multipart_reader import (
     parse_content_type,
 )
 
-__all__ = ["MAX_BODY", "Form", "read_form"]
+__all__ = ["MAX_BODY", "Form", "drain", "read_form"]
 
 MAX_BODY = 10 * 1024 * 1024  # [bytes] of the whole body, not of the image
+MAX_PARTS = 1000  # reading each one's headers takes time
 _IN_MEMORY = 256 * 1024  # [bytes] of a file before it goes to disk
 
 
@@ -32,12 +33,16 @@ class Form:
         fields: Texts by name.
         files: Uploads by name; open as long as the form is.
         parts: Each part, in order.
+        flaws: Names of fields, each with what is wrong with it.
+        oddities: What is legal in the body but needless, in words.
         refusal: Why the body cannot be taken as a form at all, or None.
     """
 
     fields: dict[str, str] = attrs.field(factory=dict[str, str])
     files: dict[str, IO[bytes]] = attrs.field(factory=dict[str, IO[bytes]])
     parts: list[Part] = attrs.field(factory=list[Part])
+    flaws: list[tuple[str, str]] = attrs.field(factory=list[tuple[str, str]])
+    oddities: Sequence[str] = ()
     refusal: Refusal | None = None
 
     def close(self) -> None:
@@ -46,7 +51,24 @@ class Form:
             stream.close()
 
 
-def _open(request: web.BaseRequest) -> MultipartReader:
+@attrs.frozen
+class _Bounded:
+    """A body that may not be larger than the service takes."""
+
+    request: web.BaseRequest
+
+    async def readany(self) -> bytes:
+        """Return what is there, empty at the end."""
+        try:
+            piece = await self.request.content.readany()
+        except web.RequestPayloadError:
+            raise Refusal.bad_request("body: broken transfer or content encoding") from None
+        if self.request.content.total_bytes > MAX_BODY:  # a chunked body does not say before
+            raise Refusal.standard(413)
+        return piece
+
+
+def _open(request: web.BaseRequest, *, strict: bool) -> MultipartReader:
     if (request.content_length or 0) > MAX_BODY:
         raise Refusal.standard(413)
     header = request.headers.get("Content-Type", "")
@@ -57,12 +79,7 @@ def _open(request: web.BaseRequest) -> MultipartReader:
         raise Refusal.bad_request("content-type: must be multipart/form-data")
     if not boundary:
         raise Refusal.bad_request("content-type: boundary required")
-    return MultipartReader(request.content, boundary)
-
-
-def _check_size(request: web.BaseRequest) -> None:
-    if request.content.total_bytes > MAX_BODY:  # a chunked body does not say before
-        raise Refusal.standard(413)
+    return MultipartReader(_Bounded(request), boundary, strict=strict)
 
 
 async def _read_text(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tuple[int, str]:
@@ -70,7 +87,7 @@ async def _read_text(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tu
     try:
         form.fields[name] = content.decode()
     except UnicodeDecodeError:
-        raise Refusal.bad_request(f"{name}: must be UTF-8 text") from None
+        form.flaws.append((name, "must be UTF-8 text"))
     return len(content), hashlib.sha256(content).hexdigest()
 
 
@@ -84,43 +101,52 @@ async def _spool(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tuple[
     return stream.tell(), digest.hexdigest()
 
 
-async def _read_part(
-    request: web.BaseRequest, head: PartHead, reader: MultipartReader, form: Form
-) -> None:
+async def _skip(pieces: AsyncGenerator[bytes], name: str, form: Form) -> tuple[int, str]:
+    form.flaws.append((name, "given more than once"))
+    size, digest = 0, hashlib.sha256()
+    async for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+    return size, digest.hexdigest()
+
+
+async def _read_part(head: PartHead, reader: MultipartReader, form: Form) -> None:
+    if len(form.parts) == MAX_PARTS:
+        raise Refusal.bad_request(f"body: more than {MAX_PARTS} parts")
     if head.name in form.fields or head.name in form.files:
-        raise Refusal.bad_request(f"{head.name}: given more than once")
-
-    async def pieces() -> AsyncGenerator[bytes]:
-        async for piece in reader.pieces():
-            _check_size(request)
-            yield piece
-
-    read = _read_text if head.filename is None else _spool
-    size, sha256 = await read(pieces(), head.name, form)
+        read = _skip
+    else:
+        read = _read_text if head.filename is None else _spool
+    size, sha256 = await read(reader.pieces(), head.name, form)
     form.parts.append(Part(head.name, head.filename, head.content_type, size, sha256))
 
 
-async def _read(request: web.BaseRequest, form: Form) -> None:
-    reader = _open(request)
+async def _read(request: web.BaseRequest, form: Form, *, strict: bool) -> None:
+    reader = _open(request, strict=strict)
+    form.oddities = reader.oddities
     try:
         while (head := await reader.next_head()) is not None:
-            await _read_part(request, head, reader, form)
+            await _read_part(head, reader, form)
     except MalformedBodyError as malformed:
         raise Refusal.bad_request(f"body: malformed multipart, {malformed}") from malformed
-    _check_size(request)
 
 
-async def _drain(request: web.BaseRequest) -> None:
-    while await request.content.readany():
-        pass
+async def drain(request: web.BaseRequest) -> None:
+    """Read on to the body's end, and throw it away."""
+    with contextlib.suppress(web.RequestPayloadError):
+        while await request.content.readany():
+            pass
 
 
 @contextlib.asynccontextmanager
-async def read_form(request: web.BaseRequest, *, to_the_end: bool) -> AsyncGenerator[Form]:
+async def read_form(
+    request: web.BaseRequest, *, strict: bool, to_the_end: bool
+) -> AsyncGenerator[Form]:
     """Read the body of a request.
 
     Args:
         request: Its head has arrived.
+        strict: Whether oddities that the format allows are refused.
         to_the_end: Whether a body that is refused half-way is still read to its end.
 
     Yields:
@@ -129,11 +155,11 @@ async def read_form(request: web.BaseRequest, *, to_the_end: bool) -> AsyncGener
     form = Form()
     try:
         try:
-            await _read(request, form)
+            await _read(request, form, strict=strict)
         except Refusal as refusal:
             form.refusal = refusal
             if to_the_end:
-                await _drain(request)
+                await drain(request)
         yield form
     finally:
         form.close()

@@ -43,6 +43,8 @@ class ReceivedRequest:
         headers: By lower-case name, `authorization` left out.
         fields: Text fields of the form.
         parts: Every part of the form, in order, texts and files.
+        ignored: What was passed over, as the service does: names of unknown fields; in words, an
+            oddity of the body ("body: a preamble") or a part of `accept` without sense.
         body_size: Bytes of the body that arrived.
         content_length: As declared, or None.
         chunked: Whether the body came in chunked encoding.
@@ -65,6 +67,7 @@ class ReceivedRequest:
     headers: Mapping[str, str]
     fields: Mapping[str, str] = attrs.field(factory=dict[str, str])
     parts: tuple[Part, ...] = ()
+    ignored: tuple[str, ...] = ()
     body_size: int = 0
     content_length: int | None = None
     chunked: bool = False
@@ -126,4 +129,4 @@ class Journal:
 
 def key_id(key: str) -> str:
     """Return what stands for a key in the journal: part of a hash, nothing of the key."""
-    return hashlib.sha256(key.encode()).hexdigest()[:8] if key else ""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:8] if key else ""

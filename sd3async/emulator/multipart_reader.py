@@ -1,7 +1,8 @@
 """A reader of multipart/form-data (RFC 7578), piece by piece and to the letter.
 
-Not aiohttp's: the client writes its forms with that library, and a slip in it should not be read
-back as right. No preamble, no nesting, no transfer encodings: no form has them.
+Not aiohttp's: a slip that both sides share would be read back as right. What is legal but no form
+needs (a preamble, an epilogue, blanks after a boundary) is noted, or refused when it is strict.
+No nesting, no transfer encodings: no form has them.
 """
 
 import functools
@@ -23,10 +24,6 @@ class Content(Protocol):
 
     async def readany(self) -> bytes:
         """Return what is there, empty at the end."""
-        ...
-
-    async def read(self) -> bytes:
-        """Return everything to the end."""
         ...
 
 
@@ -67,8 +64,11 @@ def _read_head(head: bytes) -> PartHead:
     name = message.get_param("name", header="content-disposition")
     if not name:
         raise MalformedBodyError("a part has no name")
+    filename = message.get_param("filename", header="content-disposition")
     return PartHead(
-        collapse_rfc2231_value(name), message.get_filename(), message.get("Content-Type")
+        collapse_rfc2231_value(name),
+        None if filename is None else collapse_rfc2231_value(filename),
+        message.get("Content-Type"),
     )
 
 
@@ -78,10 +78,16 @@ class MultipartReader:
     Args:
         content: The body.
         boundary: From the request's `Content-Type`.
+        strict: Refuse what is legal but needless, instead of noting it.
+
+    Attributes:
+        oddities: What was legal but needless, in words.
     """
 
-    def __init__(self, content: Content, boundary: str) -> None:
+    def __init__(self, content: Content, boundary: str, *, strict: bool) -> None:
+        self.oddities: list[str] = []
         self._content = content
+        self._strict = strict
         self._delimiter = b"\r\n--" + boundary.encode()
         # The line break before the first delimiter is implied.
         self._buffer = bytearray(b"\r\n")
@@ -95,14 +101,16 @@ class MultipartReader:
         """
         if self._at_start:
             self._at_start = False
-            if await self._take(len(self._delimiter)) != self._delimiter:
-                raise MalformedBodyError("it does not begin with its boundary")
-        line_end = await self._take(2)
-        if line_end == b"--":
+            async for _ in self.pieces():
+                self._note("a preamble", "it does not begin with its boundary")
+        if await self._peek(2) == b"--":
+            del self._buffer[:2]
             await self._finish()
             return None
-        if line_end != b"\r\n":
+        await self._skip_blanks()
+        if await self._peek(2) != b"\r\n":
             raise MalformedBodyError("a boundary line goes on after the boundary")
+        del self._buffer[:2]
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > _MAX_HEAD:
                 raise MalformedBodyError("the headers of a part are too long")
@@ -135,14 +143,25 @@ class MultipartReader:
             raise MalformedBodyError("it ends before its last boundary")
         self._buffer += piece
 
-    async def _take(self, count: int) -> bytes:
+    async def _peek(self, count: int) -> bytes:
         while len(self._buffer) < count:
             await self._more()
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return taken
+        return bytes(self._buffer[:count])
+
+    async def _skip_blanks(self) -> None:
+        while await self._peek(1) in (b" ", b"\t"):
+            self._note("blanks after a boundary", "a boundary line goes on after the boundary")
+            del self._buffer[:1]
 
     async def _finish(self) -> None:
-        rest = bytes(self._buffer) + await self._content.read()
+        rest = bytes(self._buffer)
+        while piece := await self._content.readany():
+            rest = rest[:3] + piece  # enough to tell a line break from an epilogue
         if rest not in (b"", b"\r\n"):
-            raise MalformedBodyError("it goes on after its last boundary")
+            self._note("an epilogue", "it goes on after its last boundary")
+
+    def _note(self, oddity: str, complaint: str) -> None:
+        if self._strict:
+            raise MalformedBodyError(complaint)
+        if oddity not in self.oddities:
+            self.oddities.append(oddity)

@@ -54,7 +54,7 @@ def order_from(
     endpoint: Endpoint,
     fields: Mapping[str, str],
     *,
-    accept: str,
+    as_json: bool,
     random_seed: int,
     upload: tuple[int, int] | None,
 ) -> Order:
@@ -63,10 +63,11 @@ def order_from(
     Args:
         endpoint: Where it was posted.
         fields: Its texts.
-        accept: The `accept` header.
+        as_json: Whether the answer shall be JSON.
         random_seed: Used when the request names no seed, or zero.
         upload: Width and height of the uploaded image [px], or None.
     """
+    fields = {name: text for name, text in fields.items() if name in endpoint.fields}
     model = endpoint.model(fields)
     picture = Picture(
         prompt=fields["prompt"],
@@ -79,7 +80,7 @@ def order_from(
         output_format=endpoint.value(fields, "output_format"),
         strength=float(fields["strength"]) if upload is not None else 1.0,
     )
-    return Order(picture, accept == "application/json", endpoint.credits[model])
+    return Order(picture, as_json, endpoint.credits[model])
 
 
 def image_answer(order: Order, data: bytes) -> Answer:

@@ -39,5 +39,9 @@ def sd3_emulator_factory() -> "Generator[EmulatorFactory]":
 
 @pytest.fixture
 def sd3_emulator(sd3_emulator_factory: EmulatorFactory) -> "Emulator":
-    """An emulator with the default settings: 150 requests in 10 s, then 60 s of lock-out."""
+    """An emulator with the default settings: 150 requests in 10 s, then 60 s of lock-out.
+
+    It takes what the service takes, so code that works passes. `sd3_emulator.strict = True`
+    refuses slips that the service overlooks.
+    """
     return sd3_emulator_factory()

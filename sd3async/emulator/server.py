@@ -28,7 +28,7 @@ _PATIENCE = 5.0  # [s] to close connections; nothing is in flight any more by th
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Emulator(Settings):
-    """A strict stand-in for the Stable Image API on a loopback port.
+    """A stand-in for the Stable Image API on a loopback port.
 
     Use it as `async with Emulator(...) as emulator`, or in a thread of its own with
     `Emulator.in_thread(...)`. Every setting is a keyword and an attribute: see `Settings`.

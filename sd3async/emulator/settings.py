@@ -72,8 +72,11 @@ class Settings:
         credits: Balance of the account that all keys share, or of each key on its own as a
             mapping; 402 when it does not suffice. None: never runs out.
         keys: Accepted keys, or None for any.
-        unknown_fields: Whether a field that an endpoint does not have is answered with 400, or
-            ignored as by the service.
+        strict: Whether to refuse with 400 what the service lets pass and no client needs: fields
+            that an endpoint does not have, `accept` values that are not documented, a multipart
+            preamble or epilogue. Otherwise the journal tells of it (`ignored`).
+        unknown_fields: Whether to "reject" or "ignore" fields that an endpoint does not have;
+            None does as `strict` says.
         models: Accepted names of sd3 models, or None for all that the table has.
         turbo_negative_prompt: Whether sd3-large-turbo takes a negative prompt.
         image_bytes: None draws pictures; a number sends quick payloads of about that length,
@@ -107,8 +110,9 @@ class Settings:
     seed: int = 0
     credits: float | Mapping[str, float] | None = None
     keys: Collection[str] | None = None
-    unknown_fields: UnknownFields = attrs.field(
-        default="reject", validator=_one_of("reject", "ignore")
+    strict: bool = False
+    unknown_fields: UnknownFields | None = attrs.field(
+        default=None, validator=_one_of("reject", "ignore", None)
     )
     models: Collection[str] | None = None
     turbo_negative_prompt: bool = True

@@ -53,7 +53,7 @@ def test_the_cap_ends_a_run_with_its_own_code(
 ) -> None:
     """A cap that is reached is not a success and not a failure of the service."""
     monkeypatch.chdir(tmp_path)
-    with Emulator.in_thread(limit=None, image_bytes=2_000) as emulator:
+    with Emulator.in_thread(limit=None, image_bytes=2_000, strict=True) as emulator:
         words = ["bench", "--base-url", emulator.url, "--concurrency", "4", "--requests", "9"]
         result = CliRunner(env={"STABILITY_API_KEY": "sk-1"}).invoke(
             program, [*words, "--max-credits", "20", "--out", "r.jsonl"]

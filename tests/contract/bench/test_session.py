@@ -35,7 +35,13 @@ async def measure(
     **emulated: Any,
 ) -> tuple[Session, Emulator]:
     """Run scenarios through a real client, and read the results back from their lines."""
-    emulated = {"limit": None, "latency": Constant(0.5), "image_bytes": 2_000, **emulated}
+    emulated = {
+        "limit": None,
+        "latency": Constant(0.5),
+        "image_bytes": 2_000,
+        "strict": True,
+        **emulated,
+    }
     if not client_limit.is_unlimited:
         served = {"max_requests": client_limit.max_requests, "period": client_limit.period}
         emulated |= {"limit": "log", **served}

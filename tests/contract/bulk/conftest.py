@@ -50,7 +50,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         async def begin(
             *, retry: RetryPolicy | None = None, api_key: Any = "sk-test", **settings: Any
         ) -> Site:
-            settings.setdefault("image_bytes", 1_000)
+            settings = {"image_bytes": 1_000, "strict": True, **settings}
             emulator = await stack.enter_async_context(Emulator(**settings))
             make = partial(SD3Client, api_key, base_url=emulator.url, clock=LoopClock())
             client = await stack.enter_async_context(make(retry=retry))

@@ -35,7 +35,7 @@ async def start() -> AsyncIterator[Setup]:
             client: Mapping[str, Any] | None = None,
             **settings: Any,
         ) -> tuple[Emulator, SD3Client]:
-            settings.setdefault("image_bytes", 3_000)
+            settings = {"image_bytes": 3_000, "strict": True, **settings}
             emulator = await stack.enter_async_context(Emulator(**settings))
             options: dict[str, Any] = {"clock": LoopClock(), **(client or {})}
             key = options.pop("api_key", KEY)

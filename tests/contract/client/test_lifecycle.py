@@ -370,7 +370,7 @@ async def test_the_balance_keeps_to_the_clients_timeouts() -> None:
 
 async def test_an_emulator_that_is_gone_is_a_clean_error() -> None:
     """A stopped server must not look like a bug in the client."""
-    async with Emulator(image_bytes=2_000) as emulator:
+    async with Emulator(image_bytes=2_000, strict=True) as emulator:
         client = SD3Client(
             KEY, base_url=emulator.url, clock=LoopClock(), retry=RetryPolicy(attempts=1)
         )

@@ -1,5 +1,6 @@
 """A plain aiohttp client, so that the emulator is tested without this package's own."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -97,6 +98,70 @@ async def caller(emulator: Emulator) -> AsyncGenerator[Caller]:
 @contextlib.asynccontextmanager
 async def emulated(**settings: Any) -> AsyncGenerator[tuple[Emulator, Caller]]:
     """Start an emulator in this loop, quick payloads by default, and a client for it."""
-    settings.setdefault("image_bytes", 400)
+    settings = {"image_bytes": 400, "strict": True, **settings}
     async with Emulator(**settings) as emulator, caller(emulator) as client:
         yield emulator, client
+
+
+class Wire:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, as far as they can be sent."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        """Read the head of an answer: status and headers by lower-case name."""
+        first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+        pairs = (line.split(": ", 1) for line in lines if line)
+        return int(first.split()[1]), {name.lower(): value for name, value in pairs}
+
+    async def reply(self) -> Reply:
+        """Read an answer of known length."""
+        status, headers = await self.head()
+        return Reply(status, headers, await self.reader.readexactly(int(headers["content-length"])))
+
+
+@contextlib.asynccontextmanager
+async def wire(emulator: Emulator) -> AsyncGenerator[Wire]:
+    """Open a connection to an emulator."""
+    port = int(emulator.url.removesuffix(emulator.prefix).rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def posted(body: bytes, *lines: str, endpoint: str = "core", boundary: str = "b") -> bytes:
+    """Return a whole request; `lines` are further headers."""
+    head = [
+        f"POST {GENERATE}{endpoint} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {KEY}",
+        "Accept: image/*",
+        f"Content-Type: multipart/form-data; boundary={boundary}",
+        *lines,
+    ]
+    if not any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines):
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def text_parts(*parts: tuple[str, str], boundary: str = "b") -> bytes:
+    """Return a body: for each part what follows `form-data` in its head, and its content."""
+    body = "".join(
+        f"--{boundary}\r\nContent-Disposition: form-data{head}\r\n\r\n{content}\r\n"
+        for head, content in parts
+    )
+    return f"{body}--{boundary}--\r\n".encode()
+
+
+PROMPT = ('; name="prompt"', "a cat")

@@ -10,5 +10,5 @@ from sd3async.emulator import Emulator
 @pytest.fixture(scope="session")
 def shared() -> Generator[Emulator]:
     """An unlimited emulator with quick payloads, in a thread."""
-    with Emulator.in_thread(limit=None, image_bytes=400) as emulator:
+    with Emulator.in_thread(limit=None, image_bytes=400, strict=True) as emulator:
         yield emulator

@@ -179,6 +179,7 @@ async def test_bodies_that_are_no_form(
 ) -> None:
     """The endpoints take multipart/form-data, also when there is no file."""
     async with caller(shared) as client:
+        headers = {"Accept": "image/*", **headers}
         reply = await client.ask("POST", GENERATE + "core", headers=headers, data=body)
 
     assert reply.status == 400

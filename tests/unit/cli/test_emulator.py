@@ -1,9 +1,47 @@
 """The words of `sd3async emulator`, turned into the emulator's own values."""
 
+from typing import Any
+
 import pytest
+from click.testing import CliRunner
 
 from sd3async.cli.emulator import faults_from_words, latency_from_text
-from sd3async.emulator import Constant, Exponential, Fault, Latency, LogNormal, Uniform
+from sd3async.cli.program import program
+from sd3async.emulator import (
+    Constant,
+    Emulator,
+    Exponential,
+    Fault,
+    Latency,
+    LogNormal,
+    Uniform,
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("", {"strict": False, "unknown_fields": None}),
+        ("--strict", {"strict": True, "unknown_fields": None}),
+        ("--strict --unknown-fields ignore", {"strict": True, "unknown_fields": "ignore"}),
+        ("--unknown-fields reject", {"strict": False, "unknown_fields": "reject"}),
+    ],
+)
+def test_the_options_are_the_settings(
+    words: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A switch that switches nothing would look like a service that refuses nothing."""
+    served: list[Emulator] = []
+
+    async def serve(server: Emulator, *, as_json: bool) -> None:
+        served.append(server)
+
+    monkeypatch.setattr("sd3async.cli.emulator._serve", serve)
+    result = CliRunner().invoke(program, ["emulator", *words.split()])
+    [server] = served
+
+    assert result.exit_code == 0
+    assert {name: getattr(server, name) for name in settings} == settings
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,6 @@ class Pieces:
     async def readany(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
 
-    async def read(self) -> bytes:
-        rest = b"".join(self._pieces)
-        self._pieces.clear()
-        return rest
-
 
 def part(head: str, content: bytes) -> bytes:
     return f"--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
@@ -54,11 +49,15 @@ def finished(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waited")
 
 
-async def collect(pieces: tuple[bytes, ...]) -> list[tuple[PartHead, bytes]]:
-    reader = MultipartReader(Pieces(*pieces), BOUNDARY)
+async def collect(
+    pieces: tuple[bytes, ...], oddities: list[str] | None = None
+) -> list[tuple[PartHead, bytes]]:
+    reader = MultipartReader(Pieces(*pieces), BOUNDARY, strict=oddities is None)
     found: list[tuple[PartHead, bytes]] = []
     while (head := await reader.next_head()) is not None:
         found.append((head, b"".join([piece async for piece in reader.pieces()])))
+    if oddities is not None:
+        oddities += reader.oddities
     return found
 
 
@@ -128,6 +127,59 @@ def test_malformed_bodies_are_told_apart(body: bytes, complaint: str) -> None:
     """A strict reader names the slip instead of guessing what was meant."""
     with pytest.raises(MalformedBodyError, match=complaint):
         parts_of(*(body[i : i + 1000] for i in range(0, len(body), 1000)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_what_is_legal_but_needless_is_read_and_noted(size: int) -> None:
+    """Wherever TCP cuts it, the parts are the same and the oddities are told once."""
+    blank = f"--{BOUNDARY} \t \r\n{NAMED}\r\n\r\n--=cut her\r\n".encode()
+    body = b"dear reader,\r\n--=cut\r\n" + blank + text_part("b", b"") + END + b"yours\r\n--"
+    told: list[str] = []
+    pieces = tuple(body[i : i + size] for i in range(0, len(body), size))
+
+    found = finished(collect(pieces, told))
+
+    assert [(head.name, content) for head, content in found] == [("a", b"--=cut her"), ("b", b"")]
+    assert told == ["a preamble", "blanks after a boundary", "an epilogue"]
+
+
+@pytest.mark.parametrize("end", [END, END[:-2]])
+def test_the_last_line_break_is_nobodys_mistake(end: bytes) -> None:
+    """curl ends its forms with one, other programs do not."""
+    told: list[str] = []
+
+    finished(collect((text_part("a", b"1") + end,), told))
+
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "filename"),
+    [
+        ('name="a b"', "a b", None),
+        ("name=a", "a", None),
+        (r'name="say \"a\""', 'say "a"', None),
+        ('name="a;b=c"', "a;b=c", None),
+        ("NAME=a; FileName=x", "a", "x"),
+        ('name="a"; filename=""', "a", ""),
+        ("name=\"a\"; filename*=iso-8859-1'de'%e4.png", "a", "ä.png"),
+        ("name=\"a\"; filename=plain.png; filename*=utf-8''%C3%A4.png", "a", "plain.png"),
+        (r'name="a"; filename="C:\\x.png"', "a", r"C:\x.png"),
+        ('name="käse"', "käse", None),
+    ],
+)
+def test_the_odd_forms_of_a_disposition(head: str, name: str, filename: str | None) -> None:
+    """Quotes, escapes and RFC 2231 come from real programs."""
+    (found,) = parts_of(part(f"Content-Disposition: form-data; {head}", b"1") + END)
+
+    assert (found[0].name, found[0].filename) == (name, filename)
+
+
+def test_a_type_with_a_name_makes_no_file() -> None:
+    """Mail calls a file by its type's `name`; in a form that is a text all the same."""
+    (found,) = parts_of(part(f"{NAMED}\r\nContent-Type: text/plain; name=x.txt", b"1") + END)
+
+    assert found[0] == PartHead("a", None, "text/plain; name=x.txt")
 
 
 def test_content_type_and_boundary() -> None:

@@ -37,6 +37,12 @@ def test_senseless_settings_name_themselves(name: str, value: Any) -> None:
         Settings(**{name: value})
 
 
+def test_the_emulator_is_as_lenient_as_the_service_until_told() -> None:
+    """Users run programs against it that work for real; refusing them would be a false alarm."""
+    assert not Settings().strict
+    assert Settings().unknown_fields is None
+
+
 def test_settings_may_change_while_running() -> None:
     """A latency set in the middle of a test is converted and checked like the first one."""
     settings = Settings()
