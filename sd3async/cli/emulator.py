@@ -63,8 +63,9 @@ DEFAULT_PORT = 8150
     "faults",
     multiple=True,
     metavar="FAULT",
-    help="Trouble for the next generation, in order: 500, 429, reset, truncated, slow:3, "
-    "filtered, …; ok lets one pass. FAULT=0.05 strikes by chance instead. Repeatable.",
+    help="Trouble for the next generation, in order: 500, 504:paid, 429, reset, truncated, slow:3, "
+    "filtered, early:413, unread:3, …; ok lets one pass. FAULT=0.05 strikes by chance instead. "
+    "Repeatable.",
 )
 @click.option("--seed", type=int, metavar="N", help="Decides everything random.  [default: 0]")
 @click.option(
@@ -88,6 +89,12 @@ DEFAULT_PORT = 8150
     "--unknown-fields",
     type=click.Choice(["reject", "ignore"]),
     help="What to do with fields an endpoint lacks.  [default: ignore, or reject with --strict]",
+)
+@click.option(
+    "--early-refusal",
+    type=click.Choice(["read", "close", "reset"]),
+    help="Answer 413 and 429 before the body has been read, and then read on, close the "
+    "connection or reset it.  [default: not early]",
 )
 @click.option(
     "--image-bytes",

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Answer", "Refusal", "error_answer", "to_json"]
+__all__ = ["Answer", "Refusal", "error_answer", "phrase", "to_json"]
 
 CREDITS_PAGE = "https://platform.stability.ai/account/credits"
 
@@ -30,8 +30,27 @@ STANDARD: Mapping[int, tuple[str, str]] = {
     ),
     413: ("payload_too_large", "body: payloads cannot be larger than 10MiB in size"),
     422: ("invalid_language", "English is the only supported language for this service."),
+    429: (
+        "rate_limit_exceeded",
+        "You have exceeded the rate limit of 150 requests within a 10 second period, "
+        "and have been timed out for 60 seconds.",
+    ),
     500: ("internal_error", "An unexpected server error has occurred, please try again later."),
 }
+
+CLOUDFLARE: Mapping[int, str] = {
+    520: "Web Server Returned an Unknown Error",
+    521: "Web Server Is Down",
+    522: "Connection Timed Out",
+    523: "Origin Is Unreachable",
+    524: "A Timeout Occurred",
+    529: "Site Is Overloaded",
+}
+
+
+def phrase(status: int) -> str:
+    """Return the words that go with a status, those of Cloudflare's own ones too."""
+    return CLOUDFLARE.get(status) or HTTPStatus(status).phrase
 
 
 @attrs.frozen
@@ -82,8 +101,8 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the emulato
         """Return an error for any status, in the documented words where there are any."""
         if status in STANDARD:
             return cls.standard(status)
-        phrase = HTTPStatus(status).phrase
-        return cls(status, phrase.lower().replace(" ", "_"), [f"{phrase}."])
+        words = phrase(status)
+        return cls(status, words.lower().replace(" ", "_"), [f"{words}."])
 
     @classmethod
     def bad_request(cls, *errors: str) -> "Refusal":

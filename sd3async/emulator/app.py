@@ -17,14 +17,22 @@ from sd3async.emulator.answers import Answer, Refusal, error_answer, to_json
 from sd3async.emulator.api_table import ENDPOINTS, NOT_EMULATED, Endpoint
 from sd3async.emulator.arrivals import Arrivals
 from sd3async.emulator.checks import Strictness, examine
-from sd3async.emulator.delivery import deliver, stall, vanish
-from sd3async.emulator.faults import Fault, chance
+from sd3async.emulator.delivery import deliver, invite, leave, stall, vanish
+from sd3async.emulator.faults import Ending, Fault, chance
 from sd3async.emulator.form import Form, read_form
 from sd3async.emulator.images import Picture, render, render_from
 from sd3async.emulator.journal import Journal, Visit, key_id
 from sd3async.emulator.ledger import Ledger
 from sd3async.emulator.limits import Verdict
-from sd3async.emulator.orders import Order, fault_answer, image_answer, order_from
+from sd3async.emulator.orders import (
+    Order,
+    error_of,
+    fault_answer,
+    image_answer,
+    order_from,
+    packed,
+    spoilt,
+)
 from sd3async.emulator.payloads import label, payload_of_size
 from sd3async.emulator.settings import Settings
 from sd3async.emulator.uploads import UndecodableImageError, decode, read_facts
@@ -95,6 +103,7 @@ class Service:
         self._pool = pool
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._stale: dict[web.RequestHandler, Ending] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -122,7 +131,7 @@ class Service:
         self._in_flight.add(task)
         turn = self._begin(request)
         try:
-            response = await self._serve(turn)
+            return await self._serve(turn)
         except asyncio.CancelledError:
             self._note_disconnection(turn)
             raise
@@ -131,12 +140,11 @@ class Service:
             return web.Response()  # nobody reads it; raised, it would be logged as our failure
         finally:
             self._in_flight.discard(task)
-        turn.visit.note(finished=True, answered_at=self._clock.monotonic())
-        return response
 
     def _note_disconnection(self, turn: Turn) -> None:
-        self.ledger.disconnected += 1
-        turn.visit.note(disconnected=True)
+        if not turn.visit.seen.finished:
+            self.ledger.disconnected += 1
+            turn.visit.note(disconnected=True)
 
     def _begin(self, request: web.Request) -> Turn:
         self.ledger.requests += 1
@@ -162,6 +170,9 @@ class Service:
         return chance(self._settings.seed, number, purpose)
 
     async def _serve(self, turn: Turn) -> web.StreamResponse:
+        if (ending := self._stale.pop(turn.request.protocol, None)) is not None:
+            turn.visit.note(fault="stale")
+            await vanish(turn.request, reset=ending == "reset")
         try:
             if turn.path in ENDPOINTS and turn.request.method == "POST":
                 return await self._generate(turn, ENDPOINTS[turn.path])
@@ -196,6 +207,12 @@ class Service:
             judged = self.arrivals.expect(turn.visit, turn.number, turn.key)
             if chosen.early_refusal:
                 self._refuse_excess(await judged)
+        fault = self._strike(turn, prompt=None)
+        if fault is not None and fault.kind == "early":
+            return await self._send(turn, error_of(fault, turn.request_id), fault)
+        if fault is not None:
+            await stall(fault.seconds, self._clock)
+        self._invite(turn)
         async with read_form(
             turn.request, strict=chosen.strict, to_the_end=not chosen.early_refusal
         ) as form:
@@ -208,7 +225,22 @@ class Service:
                 judged = judged or self.arrivals.expect(turn.visit, turn.number, turn.key)
                 self._refuse_excess(await judged)
             order, upload = await self._accept(turn, endpoint, form)
-        return await self._fulfil(turn, order, upload)
+        return await self._fulfil(turn, order, upload, fault)
+
+    def _invite(self, turn: Turn) -> None:
+        expectation = turn.headers.get("expect", "").lower()
+        if expectation not in ("", "100-continue"):
+            raise Refusal.with_status(417)
+        if expectation and self._settings.says_continue:
+            invite(turn.request)
+
+    def _strike(self, turn: Turn, *, prompt: str | None) -> Fault | None:
+        draw = self._chance(turn.number, "fault") / 2**64
+        fault = self._settings.faults.strike(turn.path, prompt, draw)
+        if fault is not None:
+            turn.visit.note(fault=fault.kind)
+            self.ledger.faults[fault.kind] += 1
+        return fault
 
     def _refuse_excess(self, verdict: Verdict) -> None:
         if not verdict.admitted:
@@ -274,19 +306,13 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def _fulfil(
-        self, turn: Turn, order: Order, upload: Image.Image | None
+        self, turn: Turn, order: Order, upload: Image.Image | None, fault: Fault | None
     ) -> web.StreamResponse:
         if not self.ledger.suffices(turn.key, order.price):
             raise Refusal.standard(402)
-        draw = self._chance(turn.number, "fault") / 2**64
-        fault = self._settings.faults.strike(turn.path, order.picture.prompt, draw)
-        if fault is not None:
-            turn.visit.note(fault=fault.kind)
-            self.ledger.faults[fault.kind] += 1
-            if fault.kind == "rate_limited":
-                self._strike_with_429(turn, fault)
-            if fault.kind == "filtered":
-                order = attrs.evolve(order, picture=attrs.evolve(order.picture, filtered=True))
+        fault = fault or self._strike(turn, prompt=order.picture.prompt)
+        if fault is not None and fault.kind == "rate_limited":
+            self._strike_with_429(turn, fault)
         if fault is None or fault.paid:
             self.ledger.book(turn.key, order.price)
             turn.visit.note(charged=order.price)
@@ -302,15 +328,24 @@ class Service:
     async def _deliver(
         self, turn: Turn, order: Order, upload: Image.Image | None, fault: Fault | None
     ) -> web.StreamResponse:
-        if fault is not None and fault.kind in ("reset", "hang_up"):
+        if fault is None:
+            answer = image_answer(order, await self._draw(turn, order.picture, upload))
+            await self._think(turn)
+            return await self._send(turn, answer)
+        if fault.kind in ("reset", "hang_up"):
             await self._think(turn)
             await vanish(turn.request, reset=fault.kind == "reset")
-        answer = None if fault is None else fault_answer(order, fault, turn.request_id)
-        if answer is None:
-            answer = image_answer(order, await self._draw(turn, order.picture, upload))
+        order = spoilt(order, fault)
+        answer = fault_answer(order, fault, turn.request_id) or image_answer(
+            order, await self._draw(turn, order.picture, upload)
+        )
+        if fault.kind == "gzip":
+            answer = await self._in_thread(packed, answer, fault.padding)
         await self._think(turn)
-        if fault is not None and fault.kind == "stall":
+        if fault.kind == "stall":
             await stall(fault.seconds, self._clock)
+        if fault.kind == "stale":
+            self._stale[turn.request.protocol] = fault.then
         return await self._send(turn, answer, fault)
 
     async def _draw(self, turn: Turn, picture: Picture, upload: Image.Image | None) -> bytes:
@@ -335,4 +370,15 @@ class Service:
         turn.visit.note(status=answer.status, error_name=answer.error_name, seed=answer.seed)
         own = {"x-request-id": turn.request_id, "x-emulator": "sd3async"}
         labelled = attrs.evolve(answer, headers={**own, **answer.headers})
-        return await deliver(turn.request, labelled, fault, self._clock)
+        ending = self._ending(turn, fault)
+        is_last = ending in ("close", "reset")
+        response = await deliver(turn.request, labelled, fault, self._clock, is_last=is_last)
+        turn.visit.note(finished=True, answered_at=self._clock.monotonic())
+        await leave(turn.request, ending)
+        return response
+
+    def _ending(self, turn: Turn, fault: Fault | None) -> Ending | None:
+        if fault is not None and fault.kind == "early":
+            return fault.then
+        body_is_there = turn.request.content.is_eof()
+        return None if body_is_there else self._settings.early_refusal

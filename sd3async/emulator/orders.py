@@ -1,6 +1,7 @@
 """A checked request turned into what is to be made, and the answers made of it."""
 
 import base64
+import zlib
 from collections.abc import Mapping
 
 import attrs
@@ -11,7 +12,15 @@ from sd3async.emulator.faults import Fault
 from sd3async.emulator.images import Picture
 from sd3async.emulator.pages import gateway_error, proxy_page
 
-__all__ = ["Order", "fault_answer", "image_answer", "order_from"]
+__all__ = [
+    "Order",
+    "error_of",
+    "fault_answer",
+    "image_answer",
+    "order_from",
+    "packed",
+    "spoilt",
+]
 
 
 @attrs.frozen
@@ -22,11 +31,13 @@ class Order:
         picture: What to draw.
         as_json: Whether the answer is JSON with the image in base64.
         price: [credits].
+        reason: The finish reason.
     """
 
     picture: Picture
     as_json: bool
     price: float
+    reason: str = "SUCCESS"
 
     @property
     def image_type(self) -> str:
@@ -83,10 +94,17 @@ def order_from(
     return Order(picture, as_json, endpoint.credits[model])
 
 
+def spoilt(order: Order, fault: Fault) -> Order:
+    """Return the order with the picture or finish reason that a fault gives it."""
+    if fault.kind == "filtered":
+        picture = attrs.evolve(order.picture, filtered=True)
+        return attrs.evolve(order, picture=picture, reason="CONTENT_FILTERED")
+    return attrs.evolve(order, reason=fault.reason or order.reason)
+
+
 def image_answer(order: Order, data: bytes) -> Answer:
     """Return the answer that holds an image, in the form that was asked for."""
-    picture = order.picture
-    reason = "CONTENT_FILTERED" if picture.filtered else "SUCCESS"
+    picture, reason = order.picture, order.reason
     if order.as_json:
         body = {"finish_reason": reason, "image": base64.b64encode(data).decode()}
         return Answer(
@@ -99,13 +117,24 @@ def image_answer(order: Order, data: bytes) -> Answer:
     return Answer(200, data, order.image_type, headers, seed=picture.seed)
 
 
+def error_of(fault: Fault, request_id: str) -> Answer:
+    """Return the error answer of a fault: the documented JSON, or a proxy's page."""
+    headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    if fault.page:
+        return Answer(fault.code, proxy_page(fault.code), "text/html", headers)
+    refusal = Refusal.with_status(fault.code)
+    return attrs.evolve(error_answer(refusal, request_id), headers=headers)
+
+
 def fault_answer(order: Order, fault: Fault, request_id: str) -> Answer | None:
     """Return the answer that stands in for the image, or None when the image is to be made."""
     match fault.kind:
-        case "status" if fault.page:
-            return Answer(fault.code, proxy_page(fault.code), "text/html")
         case "status":
-            return error_answer(Refusal.with_status(fault.code), request_id)
+            return error_of(fault, request_id)
+        case "disguised":
+            return attrs.evolve(error_of(fault, request_id), status=200)
+        case "redirect":
+            return Answer(fault.code, b"", "text/plain", {"Location": fault.location})
         case "gateway":
             return Answer(fault.code, to_json(gateway_error(fault.gateway, request_id)))
         case "html":
@@ -117,3 +146,15 @@ def fault_answer(order: Order, fault: Fault, request_id: str) -> Answer | None:
             return Answer(200, body, f"application/json; type={order.image_type}")
         case _:
             return None
+
+
+def packed(answer: Answer, padding: int) -> Answer:
+    """Return the answer as gzip, with so many [bytes] of nothing before that."""
+    filler = b" " if answer.content_type.startswith("application/json") else b"\0"
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    pieces = [packer.compress(answer.body)]
+    while padding > 0:
+        pieces.append(packer.compress(filler * min(padding, 1 << 20)))
+        padding -= 1 << 20
+    body = b"".join([*pieces, packer.flush()])
+    return attrs.evolve(answer, body=body, headers={**answer.headers, "Content-Encoding": "gzip"})

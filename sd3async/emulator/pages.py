@@ -1,8 +1,8 @@
 """What other machines on the way say: proxies in HTML, resellers in JSON of their own."""
 
-from http import HTTPStatus
 from typing import Any
 
+from sd3async.emulator.answers import CLOUDFLARE, phrase
 from sd3async.emulator.faults import Gateway
 
 __all__ = ["gateway_error", "proxy_page"]
@@ -10,10 +10,11 @@ __all__ = ["gateway_error", "proxy_page"]
 
 def proxy_page(code: int) -> bytes:
     """Return the HTML page of a reverse proxy for a status."""
-    title = f"{code} {HTTPStatus(code).phrase}"
+    title = f"{code} {phrase(code)}"
+    proxy = "cloudflare" if code in CLOUDFLARE else "nginx"
     return (
         f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
-        f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>{proxy}</center>\r\n"
         "</body>\r\n</html>\r\n"
     ).encode()
 

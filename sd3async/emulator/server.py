@@ -26,6 +26,10 @@ _KEEPALIVE = 75.0  # [s] as a common reverse proxy has it
 _PATIENCE = 5.0  # [s] to close connections; nothing is in flight any more by then
 
 
+async def _wait(_: web.Request) -> None:
+    """Leave `Expect: 100-continue` to the service: an early refusal comes without a 100."""
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Emulator(Settings):
     """A stand-in for the Stable Image API on a loopback port.
@@ -50,7 +54,7 @@ class Emulator(Settings):
         self._service = Service(self, clock, self._pool)
         app = web.Application()
         add_control_routes(app, self._service, self, lambda: self.stats)
-        app.router.add_route("*", "/{path:.*}", self._service.handle)
+        app.router.add_route("*", "/{path:.*}", self._service.handle, expect_handler=_wait)
         self._runner = web.AppRunner(
             app,
             access_log=None,

@@ -7,7 +7,7 @@ import attrs
 
 from sd3async._clock import Clock
 from sd3async.emulator.checks import UnknownFields
-from sd3async.emulator.faults import FaultPlan, as_fault_plan
+from sd3async.emulator.faults import Ending, FaultPlan, as_fault_plan
 from sd3async.emulator.latency import Constant, Latency, as_latency
 from sd3async.emulator.limits import LimitModel
 
@@ -42,6 +42,14 @@ def _one_of(*choices: object) -> Any:
     return check
 
 
+def _as_ending(early: Ending | bool | None) -> Ending | None:
+    if isinstance(early, bool):
+        return "read" if early else None
+    if early not in ("read", "close", "reset", None):
+        raise ValueError(f"early_refusal: must be a bool, read, close or reset, got {early!r}")
+    return early
+
+
 @attrs.define(kw_only=True, eq=False)
 class Settings:
     """The emulator's settings.
@@ -65,7 +73,11 @@ class Settings:
         stamp: Whether a request is dated when its "head" or its "body" has arrived.
         arrival_jitter: Longest delay added before a request is dated, each drawn evenly from
             zero up: a model of the network [s].
-        early_refusal: Whether 413 and 429 are answered before the body has been read.
+        early_refusal: Whether 413 and 429 are answered before the body has been read, and what
+            becomes of a connection whose body has not all arrived by then: "read" on (which True
+            stands for), "close" it, or "reset" it; see `Fault.early`. None or False: not early.
+        says_continue: Whether `Expect: 100-continue` is heeded once the body is wanted; many
+            servers never do.
         latency: How long a generation takes: seconds, or a distribution of them.
         faults: What goes wrong: a script, or probabilities by fault; see `FaultPlan`.
         seed: Decides everything random here, and the seeds of requests that name none.
@@ -104,7 +116,8 @@ class Settings:
     )
     stamp: Literal["head", "body"] = attrs.field(default="head", validator=_one_of("head", "body"))
     arrival_jitter: float = attrs.field(default=0.0, validator=_not_negative)
-    early_refusal: bool = False
+    early_refusal: Ending | None = attrs.field(default=None, converter=_as_ending)
+    says_continue: bool = True
     latency: Latency = attrs.field(default=Constant(0.0), converter=as_latency)
     faults: FaultPlan = attrs.field(factory=FaultPlan, converter=as_fault_plan)
     seed: int = 0

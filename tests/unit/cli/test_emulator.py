@@ -21,10 +21,11 @@ from sd3async.emulator import (
 @pytest.mark.parametrize(
     ("words", "settings"),
     [
-        ("", {"strict": False, "unknown_fields": None}),
+        ("", {"strict": False, "unknown_fields": None, "early_refusal": None}),
         ("--strict", {"strict": True, "unknown_fields": None}),
         ("--strict --unknown-fields ignore", {"strict": True, "unknown_fields": "ignore"}),
         ("--unknown-fields reject", {"strict": False, "unknown_fields": "reject"}),
+        ("--early-refusal reset", {"early_refusal": "reset"}),
     ],
 )
 def test_the_options_are_the_settings(

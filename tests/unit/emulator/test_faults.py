@@ -74,6 +74,13 @@ def test_a_plan_is_taken_as_it_is() -> None:
         ("slow:2.5", Fault.slow(2.5)),
         ("stall", Fault.stall(1.0)),
         ("gateway", Fault.from_gateway("new-api")),
+        ("504:paid", Fault.status(504, page=True, paid=True)),
+        ("524", Fault.status(524, page=True)),
+        ("early", Fault.early(429)),
+        ("early:413", Fault.early(413)),
+        ("unread:9", Fault.unread(9.0)),
+        ("interim", Fault.interim(100, 103)),
+        ("finish_reason", Fault.finish_reason("ERROR")),
     ],
 )
 def test_words_of_the_command_line(word: str, fault: Fault) -> None:
@@ -81,7 +88,9 @@ def test_words_of_the_command_line(word: str, fault: Fault) -> None:
     assert Fault.parse(word) == fault
 
 
-@pytest.mark.parametrize("word", ["", "200", "600", "explode", "reset:3", "slow:soon"])
+@pytest.mark.parametrize(
+    "word", ["", "200", "600", "explode", "reset:3", "slow:soon", "early:2", "429:paid"]
+)
 def test_unknown_words_are_refused(word: str) -> None:
     """A misspelt fault that never strikes would make a test pass for nothing."""
     with pytest.raises(ValueError, match=r"fault|soon"):
@@ -95,6 +104,42 @@ def test_faults_are_values() -> None:
         Fault.reset().paid = False  # type: ignore[misc]
     with pytest.raises(ValueError, match="keep"):
         Fault.truncated(1.0)
+
+
+def test_a_share_of_one_is_for_answers_without_a_length() -> None:
+    """With a length it would be a whole answer, and the test would test nothing."""
+    assert Fault.truncated(1.0, length="none").keep == 1.0
+    for keep, length in [(1.0, "cut"), (1.0, "whole"), (1.1, "none"), (-0.1, "none")]:
+        with pytest.raises(ValueError, match="keep"):
+            Fault.truncated(keep, length=length)  # type: ignore[arg-type]  # of the table
+
+
+def test_faults_before_the_body_wait_for_their_turn_and_their_time() -> None:
+    """One script tells the order of both sorts; neither is met at the other's time."""
+    plan = FaultPlan([Fault.early(), Fault.status(500), Fault.unread(1.0)])
+
+    assert plan.strike(CORE, "a cat", 0.0) is None
+    assert plan.strike(CORE, None, 0.0) == Fault.early()
+    assert plan.strike(CORE, None, 0.0) is None
+    assert plan.strike(CORE, "a cat", 0.0) == Fault.status(500)
+    assert plan.strike(CORE, None, 0.0) == Fault.unread(1.0)
+    assert plan.strike(CORE, None, 0.0) is None
+
+
+def test_a_request_draws_one_lot_for_both_times() -> None:
+    """Asked twice, a request must not meet trouble twice as often."""
+    plan = FaultPlan({Fault.early(): 0.1, Fault.reset(): 0.2})
+
+    assert plan.strike(CORE, None, 0.05) == Fault.early()
+    assert plan.strike(CORE, "a cat", 0.05) is None
+    assert plan.strike(CORE, None, 0.15) is None
+    assert plan.strike(CORE, "a cat", 0.15) == Fault.reset()
+
+
+def test_a_prompt_cannot_choose_a_fault_before_the_body() -> None:
+    """The script would wait for ever."""
+    with pytest.raises(ValueError, match="prompt: nobody knows it before the body is read"):
+        FaultPlan().script([None, Fault.early()], prompt="a cat")
 
 
 def test_a_plain_429_locks_nobody_out() -> None:

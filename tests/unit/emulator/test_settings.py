@@ -22,6 +22,7 @@ def test_only_loopback_is_listened_on(host: str) -> None:
         ("counts", "some"),
         ("stamp", "tail"),
         ("retry_after", "minutes"),
+        ("early_refusal", "shout"),
         ("unknown_fields", "maybe"),
         ("period", 0),
         ("max_requests", 0),
@@ -41,6 +42,15 @@ def test_the_emulator_is_as_lenient_as_the_service_until_told() -> None:
     """Users run programs against it that work for real; refusing them would be a false alarm."""
     assert not Settings().strict
     assert Settings().unknown_fields is None
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [(False, None), (None, None), (True, "read"), ("close", "close"), ("reset", "reset")],
+)
+def test_early_refusals_end_in_one_of_three_ways(given: Any, taken: str | None) -> None:
+    """True is what it was before there was a choice: read on."""
+    assert Settings(early_refusal=given).early_refusal == taken
 
 
 def test_settings_may_change_while_running() -> None:
