@@ -187,7 +187,8 @@ class Service:
             return self._balance(turn)
         if turn.path in ENDPOINTS or turn.path == BALANCE_PATH:
             what = f"{turn.request.method} {turn.path}: wrong method"
-            raise Refusal(405, "method_not_allowed", [what])
+            allowed = "GET" if turn.path == BALANCE_PATH else "POST"
+            raise Refusal(405, "method_not_allowed", [what], {"Allow": allowed})
         if turn.path.startswith(NOT_EMULATED):
             what = f"{turn.path}: documented, but the emulator does not have it"
             raise Refusal(501, "not_emulated", [what])

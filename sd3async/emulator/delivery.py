@@ -53,7 +53,7 @@ async def deliver(
         await _drip(response, answer.body, fault.seconds or 0.0, clock)
         await response.write_eof()
     else:
-        await response.write_eof(answer.body)
+        await response.write_eof(b"" if request.method == "HEAD" else answer.body)
     return response
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from typing import Any, Self
 
 import attrs
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from sd3async._clock import SYSTEM_CLOCK, LoopClock
 from sd3async.emulator.app import Service
@@ -24,6 +26,15 @@ _BACKLOG = 2048  # connections the kernel may hold while a first burst is taken 
 _DRAWING_THREADS = 2
 _KEEPALIVE = 75.0  # [s] as a common reverse proxy has it
 _PATIENCE = 5.0  # [s] to close connections; nothing is in flight any more by then
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info and record.exc_info[1]
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
+
+
+_log = logging.getLogger("aiohttp.server.emulator")
+_log.addFilter(_is_ours)  # what is not HTTP is the client's affair: it is told, with a 400
 
 
 async def _wait(_: web.Request) -> None:
@@ -58,6 +69,7 @@ class Emulator(Settings):
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_log,
             handler_cancellation=True,
             keepalive_timeout=_KEEPALIVE,
             shutdown_timeout=_PATIENCE,
