@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -33,7 +32,7 @@ _EXTRA_OF_MODULE = {
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end; SIGTERM then does what Ctrl-C does.
+    """Run a coroutine to its end; SIGTERM and SIGHUP then do what Ctrl-C does.
 
     Args:
         main: The coroutine. It is cancelled by the first signal and can put its things away.
@@ -44,16 +43,23 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     Raises:
         KeyboardInterrupt: A signal cancelled it.
     """
-    # asyncio's own handler of SIGINT is put up by `asyncio.run`; this only forwards to it.
-    before = signal.signal(signal.SIGTERM, _like_ctrl_c)
+    # A script's `&` starts programs deaf to SIGINT, and asyncio then puts up no handler: so it is
+    # given one for the other signals' sake. What was ignored at the start (nohup) stays ignored.
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    async def stoppable() -> T:
+        cancel = signal.getsignal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is signal.SIG_IGN else cancel)
+        return await main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return asyncio.run(main)
+        return asyncio.run(stoppable())
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _like_ctrl_c(_number: int, _frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave(command: Callable[[], object]) -> int:
@@ -121,7 +127,7 @@ def say(words: str) -> None:
     Args:
         words: One sentence.
     """
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # a closed pipe, or a terminal that has gone
         click.echo(f"sd3async: {words}", err=True)
 
 

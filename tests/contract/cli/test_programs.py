@@ -1,9 +1,12 @@
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,56 @@ def test_the_emulator_stops_cleanly_on_sigterm(start: Start) -> None:
     emulator.send_signal(signal.SIGTERM)
 
     assert finish(emulator)[0] == 0
+
+
+@contextmanager
+def in_background(before: str = "") -> Generator[tuple["subprocess.Popen[str]", int]]:
+    """Start the emulator as a script does, with `&`; yield the shell and the program's id."""
+    script = f"{before} {sys.executable} -m sd3async emulator --port 0 & echo $!; wait $!"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", script], stdout=pipe, stderr=pipe, text=True) as shell:
+        assert shell.stdout is not None
+        told = [shell.stdout.readline(), shell.stdout.readline()]  # the id and the URL
+        program = int(next(line for line in told if not line.startswith("http")))
+        try:
+            yield shell, program
+        finally:
+            if shell.poll() is None:
+                os.kill(program, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_a_script_can_stop_what_it_started_in_the_background(number: signal.Signals) -> None:
+    """A shell starts such programs deaf to Ctrl-C; the other signals must not die of that."""
+    with in_background() as (shell, program):
+        os.kill(program, signal.SIGINT)  # Ctrl-C was meant for the script
+        os.kill(program, number)
+        code, _, words = finish(shell)
+
+    assert code == 0
+    assert "stopped after 0 requests" in words
+
+
+def test_nohup_is_respected() -> None:
+    """Who has hung up on purpose wants the program to go on."""
+    with in_background(before="trap '' HUP;") as (shell, program):
+        os.kill(program, signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            shell.wait(0.3)
+        os.kill(program, signal.SIGTERM)
+
+        assert finish(shell)[0] == 0
+
+
+def test_a_terminal_that_has_gone_is_no_crash() -> None:
+    """The last words cannot be said any more; the exit code still can."""
+    program, terminal = pty.fork()
+    if program == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "sd3async", "emulator", "--port", "0"])
+    os.read(terminal, 100)  # the URL
+    os.close(terminal)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]) == 0
 
 
 def test_a_port_that_is_taken_is_one_sentence(
