@@ -14,6 +14,7 @@ import io
 import os
 import re
 import stat
+import threading
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -433,8 +434,14 @@ class MadeSource(ImageSource):
         return attrs.evolve(upload, read=lambda: readings.pop()(), is_replayable=False)
 
 
+# One image may be given to many calls at once, and Pillow loads and saves in place.
+_COPYING = threading.Lock()
+
+
 def _encode(image: "PILImage", _: str) -> bytes:
     buffer = io.BytesIO()
+    with _COPYING:
+        image = image.copy()
     image.save(buffer, format="PNG", compress_level=3)
     return buffer.getvalue()
 

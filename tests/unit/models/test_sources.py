@@ -207,6 +207,14 @@ async def test_a_pillow_image_is_sent_as_png() -> None:
         assert (sent.format, sent.size, sent.getpixel((0, 0))) == ("PNG", (70, 80), (1, 2, 3))
 
 
+async def test_one_pillow_image_can_be_sent_by_many_calls_at_once() -> None:
+    """An image that was only opened is loaded by the first use, in whatever thread that is."""
+    with Image.open(io.BytesIO(picture(800, 800))) as image:
+        uploads = await asyncio.gather(*(upload_of(image) for _ in range(20)))
+
+    assert len({await read_all(upload) for upload in uploads}) == 1
+
+
 @pytest.mark.parametrize("shape", [(80, 70), (80, 70, 3), (80, 70, 4)])
 async def test_pixels_are_an_image(shape: tuple[int, ...]) -> None:
     """People who compute images have them as arrays."""
