@@ -125,7 +125,9 @@ class Service:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request. The connection's end cancels this, and so does `close`."""
         if self._closing:
-            raise ConnectionResetError("the emulator is closing")
+            if request.transport is not None:
+                request.transport.abort()  # an upload that goes on would hold the close up
+            return web.Response()
         task = asyncio.current_task()
         assert task is not None
         self._in_flight.add(task)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _GRACE = 0.0002  # [s] real time given to bytes that the kernel has not yet delivered
+_TICK = 1e-6  # [s]
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -24,6 +25,8 @@ class _JumpingSelector(selectors.DefaultSelector):
     loop: "VirtualTimeLoop"
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is not None and timeout <= 0 and not vars(self.loop)["_ready"]:
+            self.loop.jump(_TICK)  # or who waits for a hair's breadth would look again for ever
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         if self.loop.has_jobs:
