@@ -35,6 +35,7 @@ def _ours(requests: int, period: float) -> _Acquire:
 
     async def acquire() -> None:
         with await limiter.acquire() as permit:
+            await permit.ready()
             permit.written()
             permit.answered()
 

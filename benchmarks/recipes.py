@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from aiolimiter import AsyncLimiter
 
 from sd3async._clock import LoopClock
-from sd3async.limiter import Limiter, Permit, RateLimit, Shape
+from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit, Shape
 
 REQUESTS, PERIOD, LOCKOUT = 150, 10.0, 60.0
 
@@ -48,7 +48,15 @@ class _Ours:
         self._limiter = Limiter(RateLimit(shape=shape), clock=LoopClock())
 
     async def admit(self, *, retry: bool) -> "_OurTicket":
-        return _OurTicket(await self._limiter.acquire(retry=retry))
+        while True:
+            permit = await self._limiter.acquire(retry=retry)
+            try:
+                await permit.ready()
+            except PermitLostError:  # a 429 came meanwhile
+                permit.close()
+                retry = True
+            else:
+                return _OurTicket(permit)
 
 
 class _OurTicket:

@@ -1,27 +1,29 @@
-"""One call, start to finish: a slot, then attempts, each with a permit of its own.
-
-A call outlives its attempts: it keeps their history, decides with the retry policy whether there
-is another, and tells the observers.
-"""
+"""One call from start to finish: a slot, then attempts, each with a permit of its own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+import math
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
+import tenacity
 
 from sd3async._clock import Clock
+from sd3async.config import Timeouts
+from sd3async.endpoints import Service
 from sd3async.errors import (
     APIError,
     AuthenticationError,
     FailedAttempt,
+    NotEnoughTimeError,
     PaymentRequiredError,
     RateLimitError,
     RequestTimeoutError,
     SD3Error,
     error_class,
 )
-from sd3async.limiter import Limiter, Permit
+from sd3async.exchange import Exchange
+from sd3async.limiter import Limiter, Permit, PermitLostError
 from sd3async.models.results import Timings
 from sd3async.retry import RetryPolicy, problem_of
 from sd3async.telemetry import (
@@ -34,8 +36,8 @@ from sd3async.telemetry import (
     Queued,
     Retried,
 )
-from sd3async.transport import Answer
-from sd3async.wire import read_retry_after
+from sd3async.transport import Answer, Transport
+from sd3async.wire import read_error, read_retry_after
 
 T = TypeVar("T")
 
@@ -45,311 +47,387 @@ _NOT_REPLAYABLE = (
 )
 
 
-class Attempt:
-    """One attempt under way, and the instants that matter to the limiter and the timings.
+@attrs.frozen(kw_only=True)
+class Options:
+    """What a client and its variants may differ in.
 
-    Args:
-        number: 1 for the first.
-        permit: The permit it runs on.
-        clock: Where instants come from.
+    Attributes:
+        retry: When to try again.
+        timeouts: For each attempt.
+        announce: Tells the observers.
+        headers: Headers that tell the service who is calling.
+        max_image_bytes: The largest image to take in [bytes].
     """
 
-    def __init__(self, number: int, permit: Permit, clock: Clock) -> None:
-        self.number = number
-        self.permit = permit
-        self._clock = clock
-        self.granted_at = clock.monotonic()
-        self.first_written_at: float | None = None
-        self.last_written_at = self.granted_at
-        self.answered_at = self.granted_at
-
-    @property
-    def key(self) -> int:
-        """The key's place in the pool."""
-        return self.permit.key
-
-    @property
-    def is_sent(self) -> bool:
-        """Whether a byte of it may have left."""
-        return self.first_written_at is not None
-
-    def written(self) -> None:
-        """Note that a piece is being, or was, written."""
-        self.permit.written()
-        self.last_written_at = self._clock.monotonic()
-        if self.first_written_at is None:
-            self.first_written_at = self.last_written_at
-
-    def answered(self) -> None:
-        """Note that the answer's head is there."""
-        self.permit.answered()
-        self.answered_at = self._clock.monotonic()
-
-    @property
-    def round_trip(self) -> float:
-        """From the last byte written to the answer's head [s]."""
-        return self.answered_at - self.last_written_at
+    retry: RetryPolicy
+    timeouts: Timeouts
+    announce: Announcer
+    headers: dict[str, str]
+    max_image_bytes: int
 
 
-class KeyPool:
-    """The keys of a client, and which of them still work.
+class Lender(Protocol):
+    """What the session manager lends to its calls."""
 
-    A lone key is never given up: its account may be topped up while the program runs.
+    clock: Clock
+    keys: tuple[str, ...]
+    limiter: Limiter
+    service: Service
+    transport: Transport
 
-    Args:
-        keys: How many there are.
-        limiter: Their limiter.
-    """
+    def estimated_wait(self, *, retry: bool) -> float:
+        """Return how long a call waits for leave to be sent [s]."""
+        ...
 
-    def __init__(self, keys: int, limiter: Limiter) -> None:
-        self._limiter = limiter
-        self._live = set(range(keys))
+    def headers(self, key: int) -> dict[str, str]:
+        """Return the request headers of one key."""
+        ...
 
-    def give_up(self, key: int, error: APIError) -> bool:
-        """Take a key out, unless it is the last.
-
-        Args:
-            key: Its place in the pool.
-            error: Why: a 401 or a 402.
-
-        Returns:
-            Whether another key is left to try.
-        """
-        if self._live <= {key}:
-            return False
-        if key in self._live:
-            self._live.remove(key)
-            self._limiter.retire(key, error)
-        return True
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Hold a connection slot."""
+        ...
 
 
-@attrs.define(kw_only=True)
 class Call(Generic[T]):
     """One call of the client.
 
+    Args:
+        exchange: What is sent, and how the answer is read.
+        session: Keys, limiter, connections.
+        options: Those of the client or variant that makes the call.
+        number: Counted from 1 for each client, for observers.
+        deadline: How long it may take in all, waiting included [s]; None is for ever.
+
     Attributes:
-        number: Counted from 1 for each client.
-        endpoint: For the observers.
-        send: Makes one attempt.
-        is_replayable: Whether `send` can be called again after it has begun to send.
-        costs_credits: Whether a lost answer may have been charged.
-        limiter: Grants the permits.
-        pool: The keys.
-        slots: Connection slots; one is held from before the first permit to the end, so that a
-            permit never waits for a connection.
-        policy: When to try again.
-        clock: Time.
-        announce: Tells the observers.
+        attempts: Requests sent, or begun to be.
+        unknown_charges: How many of them may have been charged though no image came of it.
+        history: What those that failed met.
+        over: Done when the call is, however it ended.
     """
 
-    number: int
-    endpoint: str
-    send: Callable[[Attempt], Awaitable[T]]
-    is_replayable: bool = True
-    costs_credits: bool = True
-    limiter: Limiter
-    pool: KeyPool
-    slots: asyncio.Semaphore
-    policy: RetryPolicy
-    clock: Clock
-    announce: Announcer
+    def __init__(
+        self,
+        exchange: Exchange[T],
+        session: Lender,
+        options: Options,
+        *,
+        number: int,
+        deadline: float | None,
+    ) -> None:
+        self.attempts = 0
+        self.unknown_charges = 0
+        self.history: list[FailedAttempt] = []
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exchange = exchange
+        self._session = session
+        self._options = options
+        self._deadline = deadline
+        self._clock = session.clock
+        self._number = number
+        self._began = self._clock.monotonic()
+        self._doing = "while waiting for a connection slot"
+        self._end: SD3Error | None = None
+        self._is_waiting = False
+        self._uncounted = 0  # attempts that `RetryPolicy.attempts` does not count
+        self._lockouts = 0
+        self._has_another_key = False
+        self._slot_wait = 0.0
+        self._limiter_wait = 0.0
+        self._attempt: _Attempt | None = None
 
-    history: list[FailedAttempt] = attrs.field(factory=list[FailedAttempt], init=False)
-    attempts: int = attrs.field(default=0, init=False)
-    unknown_charges: int = attrs.field(default=0, init=False)
-    _uncounted: int = attrs.field(default=0, init=False)
-    _lockouts: int = attrs.field(default=0, init=False)
-    _has_another_key: bool = attrs.field(default=False, init=False)
-    _stage: str = attrs.field(default="while waiting for a connection slot", init=False)
-    _began: float = attrs.field(default=0.0, init=False)
-    _slot_wait: float = attrs.field(default=0.0, init=False)
-    _limiter_wait: float = attrs.field(default=0.0, init=False)
-
-    async def run(self, deadline: float | None) -> T:
+    async def run(self) -> T:
         """Make the call.
-
-        Args:
-            deadline: How long it may take in all, waiting included [s]; None is for ever.
 
         Raises:
             SD3Error: What the last attempt met, with the history of all.
-            RequestTimeoutError: The deadline passed.
+            OSError: The disk failed.
         """
-        self._began = self.clock.monotonic()
-        self._tell(Queued, self._began)
-        scope = asyncio.timeout(deadline)
+        self.tell(Queued, self._began)
+        self._scope = asyncio.timeout(self._deadline)
         try:
-            async with scope, self.slots:
-                self._slot_wait = self.clock.monotonic() - self._began
-                return await self._attempts()
-        except SD3Error as error:
-            error.history = tuple(self.history)
-            error.may_be_charged = self.unknown_charges > 0
-            raise
-        except TimeoutError as error:
-            late = RequestTimeoutError(f"the deadline of {deadline:g} s passed {self._stage}")
-            late.history = tuple(self.history)
-            late.may_be_charged = self.unknown_charges > 0
-            raise late from error
+            async with self._scope:
+                self._check_time(retry=False)
+                async with self._session.slot():
+                    self._slot_wait = self._clock.monotonic() - self._began
+                    self._doing = "while preparing what to send"
+                    async with self._exchange:
+                        result = await self._attempts()
+        except BaseException as error:
+            ended = self._ended(error)
+            self._done(0.0, ended)
+            if ended is error:
+                raise
+            raise ended from error
+        self._done(self._exchange.credits)
+        return result
 
-    def done(self, *, credits_spent: float = 0.0, error: BaseException | None = None) -> None:
-        """Tell that the call has ended."""
-        now = self.clock.monotonic()
-        problem = ""
-        if error is not None:
-            problem = problem_of(error) if isinstance(error, SD3Error) else type(error).__name__
-        self._tell(
-            Done,
-            now,
-            attempts=self.attempts,
-            seconds=now - self._began,
-            credits=credits_spent,
-            problem=problem,
-            unknown_charges=self.unknown_charges,
+    def end(self, error: SD3Error) -> None:
+        """End it from outside, with an error, unless it is ending already."""
+        if not self._scope.expired():
+            self._end = error
+            self._scope.reschedule(0)
+
+    def end_if_late(self) -> None:
+        """End it if it is known to get no permit before its deadline."""
+        if self._is_waiting:
+            try:
+                self._check_time(retry=True)
+            except NotEnoughTimeError as error:
+                self.end(error)
+
+    def granted(self, permit: Permit) -> None:
+        """Note, and tell, that an attempt's instant has come."""
+        self._limiter_wait += permit.waited
+        self.tell(
+            PermitGranted,
+            permit.instant,
+            attempt=self.attempts,
+            key=permit.key,
+            waited=permit.waited,
         )
 
-    def timings(self, attempt: Attempt) -> Timings:
-        """Return where the time went, up to now.
-
-        Args:
-            attempt: The one that succeeded.
-        """
-        now = self.clock.monotonic()
-        first_written = attempt.first_written_at or attempt.granted_at
+    def timings(self) -> Timings:
+        """Return where the time went, up to now."""
+        now = self._clock.monotonic()
+        attempt = self._attempt
+        assert attempt is not None
         return Timings(
             slot_wait=self._slot_wait,
             limiter_wait=self._limiter_wait,
-            connect=first_written - attempt.granted_at,
+            connect=attempt.connected_at - attempt.began,
             headers=attempt.round_trip,
             body=now - attempt.answered_at,
             total=now - self._began,
         )
 
-    def sent(self, attempt: Attempt, size: int) -> None:
-        """Tell that an attempt's last byte was written."""
-        self._tell(AttemptSent, attempt.last_written_at, attempt=attempt.number, size=size)
+    async def _attempts(self) -> T:
+        async for attempt in tenacity.AsyncRetrying(
+            sleep=self._clock.sleep,
+            retry=tenacity.retry_if_exception(self._wants_another),
+            wait=self._wait,
+            stop=lambda state: state.upcoming_sleep > self._time_left(),
+            before_sleep=self._before_sleep,
+            reraise=True,
+        ):
+            with attempt:
+                return await self._try()
+        raise AssertionError("tenacity tries until something is returned or raised")
 
-    def answered(self, attempt: Attempt, answer: Answer) -> None:
+    async def _try(self) -> T:
+        self._check_time(retry=self.attempts > 0)
+        self.attempts += 1
+        began = self._clock.monotonic()
+        self._attempt = None
+        try:
+            while True:
+                with await self._permit() as permit:
+                    self._attempt = _Attempt(self, permit, self._clock)
+                    try:
+                        return await self._send(self._attempt)
+                    except PermitLostError:  # nothing was sent: connecting took too long, or a 429
+                        continue
+        except (SD3Error, OSError) as error:
+            self._failed(error, self._clock.monotonic() - began)
+            raise
+        except asyncio.CancelledError:
+            if self._attempt is not None and self._attempt.is_begun:
+                # Nobody will read the answer, but the server may be at work on it.
+                self._note("cut off", self._clock.monotonic() - began, may_be_charged=True)
+            raise
+
+    async def _permit(self) -> Permit:
+        is_retry = self.attempts > 1 or self._attempt is not None
+        self._doing = "while waiting for the rate limit"
+        self._is_waiting = True
+        try:
+            return await self._session.limiter.acquire(retry=is_retry)
+        finally:
+            self._is_waiting = False
+
+    async def _send(self, attempt: "_Attempt") -> T:
+        self._doing = "while waiting for the answer"
+        headers = self._session.headers(attempt.permit.key) | self._options.headers
+        message = self._exchange.message(self._session.service.base_url, headers)
+        attempt.size = message.body.length if message.body else 0
+        with await self._session.transport.send(
+            message, timeouts=self._options.timeouts, watch=attempt
+        ) as answer:
+            self._answered(attempt, answer)
+            if not 200 <= answer.status < 300:
+                raise await self._refusal(answer)
+            return await self._exchange.read(answer, self)
+
+    def _answered(self, attempt: "_Attempt", answer: Answer) -> None:
         """Note, and tell, that an answer's head is there.
 
         A 429 freezes the key here, before its body is read: every moment counts in which other
         tasks could still be sent into the lock-out.
         """
         attempt.answered()
+        self._doing = "while the answer arrived"
         if error_class(answer.status) is RateLimitError:
-            retry_after = read_retry_after(answer.headers, now=self.clock.time())
-            attempt.permit.refused(retry_after)
-        self._stage = "while the answer arrived"
-        self._tell(
+            attempt.permit.refused(read_retry_after(answer.headers, now=self._clock.time()))
+        if not self._exchange.credits or 300 <= answer.status < 500:
+            # An answer that needed no generation says how long the way is.
+            self._session.limiter.observe_round_trip(attempt.permit.key, attempt.round_trip)
+        self.tell(
             Answered,
             attempt.answered_at,
-            attempt=attempt.number,
+            attempt=self.attempts,
             status=answer.status,
             request_id=answer.headers.get("x-request-id"),
             seconds=attempt.round_trip,
         )
 
-    async def _attempts(self) -> T:
-        """Make the first attempt, and let tenacity make the rest if it fails.
-
-        tenacity's set-up costs as much as a fifth of a small request, and most calls succeed at
-        once: so it is told of the first failure instead of meeting it.
-        """
-        try:
-            return await self._attempt()
-        except (SD3Error, OSError) as error:
-            if not self._wants_another(error):
-                raise
-            first: list[Exception] = [error]
-
-        # Here, not at the top: tenacity is slow to import, and most programs never fail.
-        from sd3async.backoff import retrying
-
-        async def attempt() -> T:
-            if first:
-                raise first.pop()
-            return await self._attempt()
-
-        again = retrying(
-            self.policy,
-            sleep=self.clock.sleep,
-            wants_another=self._wants_another,
-            before_sleep=self._before_sleep,
+    async def _refusal(self, answer: Answer) -> APIError:
+        return read_error(
+            answer.status,
+            answer.headers,
+            await answer.read_error_body(),
+            secrets=self._session.keys,
+            now=self._clock.time(),
         )
-        return await again(attempt)
 
-    async def _attempt(self) -> T:
-        self.attempts += 1
-        began = self.clock.monotonic()
-        attempt: Attempt | None = None
-        self._stage = "while waiting for the rate limit"
-        try:
-            with await self.limiter.acquire(retry=self.attempts > 1) as permit:
-                attempt = self._granted(permit)
-                return await self.send(attempt)
-        except (SD3Error, OSError) as error:
-            self._failed(attempt, error, self.clock.monotonic() - began)
-            raise
-        except asyncio.CancelledError:
-            if self.costs_credits and attempt is not None and attempt.is_sent:
-                # Nobody will read the answer, but the server may be at work on it.
-                seconds = self.clock.monotonic() - began
-                self.unknown_charges += 1
-                self.history.append(FailedAttempt(self.attempts, "cut off", seconds, True))
-            raise
+    def _failed(self, error: SD3Error | OSError, seconds: float) -> None:
+        is_refusal = isinstance(error, RateLimitError)
+        self._lockouts += is_refusal
+        is_key_gone = isinstance(error, AuthenticationError | PaymentRequiredError)
+        if is_key_gone and self._attempt is not None:
+            self._has_another_key = self._session.limiter.retire(self._attempt.permit.key)
+        self._uncounted += is_refusal or is_key_gone
+        is_doubtful = not isinstance(error, SD3Error) or error.may_be_charged
+        self._note(problem_of(error), seconds, may_be_charged=is_doubtful)
 
-    def _granted(self, permit: Permit) -> Attempt:
-        self._limiter_wait += permit.waited
-        self._stage = "while waiting for the answer"
-        attempt = Attempt(self.attempts, permit, self.clock)
-        self._tell(
-            PermitGranted,
-            attempt.granted_at,
-            attempt=attempt.number,
-            key=permit.key,
-            waited=permit.waited,
-        )
-        return attempt
-
-    def _failed(self, attempt: Attempt | None, error: Exception, seconds: float) -> None:
-        is_unknown = self.costs_credits and isinstance(error, SD3Error) and error.may_be_charged
-        self.unknown_charges += is_unknown
-        if isinstance(error, RateLimitError):
-            self._lockouts += 1
-            self._uncounted += 1
-        problem = problem_of(error) if isinstance(error, SD3Error) else str(error)
-        self.history.append(FailedAttempt(self.attempts, problem, seconds, is_unknown))
-        if isinstance(error, AuthenticationError | PaymentRequiredError) and attempt is not None:
-            self._key_failed(attempt.key, error)
-
-    def _key_failed(self, key: int, error: APIError) -> None:
-        self._has_another_key = self.pool.give_up(key, error)
-        self._uncounted += 1
+    def _note(self, problem: str, seconds: float, *, may_be_charged: bool) -> None:
+        may_be_charged = may_be_charged and self._exchange.credits > 0
+        self.unknown_charges += may_be_charged
+        self.history.append(FailedAttempt(self.attempts, problem, seconds, may_be_charged))
 
     def _wants_another(self, error: BaseException) -> bool:
+        if not isinstance(error, SD3Error):
+            return False
         if isinstance(error, AuthenticationError | PaymentRequiredError):
             wanted = self._has_another_key
         else:
-            wanted = self.policy.allows_another(
+            wanted = self._options.retry.allows_another(
                 error, attempts=self.attempts - self._uncounted, lockouts=self._lockouts
             )
-        if wanted and not self.is_replayable and isinstance(error, SD3Error):
+        if wanted and not self._exchange.is_replayable and self._attempt and self._attempt.is_begun:
             error.note = _NOT_REPLAYABLE
             return False
         return wanted
 
-    def _before_sleep(self, wait: float) -> None:
-        self._stage = "between two attempts"
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimitError | AuthenticationError | PaymentRequiredError):
+            return 0.0  # the limiter holds back whoever was refused, and so does a key that is gone
+        if isinstance(error, APIError) and error.retry_after is not None:
+            return error.retry_after
+        policy = self._options.retry
+        return tenacity.wait_random_exponential(policy.wait, policy.max_wait)(state)
+
+    def _before_sleep(self, state: tenacity.RetryCallState) -> None:
+        self._doing = "between two attempts"
         failed = self.history[-1]
-        self._tell(
+        self.tell(
             Retried,
-            self.clock.monotonic(),
+            self._clock.monotonic(),
             attempt=failed.number,
             problem=failed.problem,
-            wait=wait,
+            wait=state.upcoming_sleep,
             may_be_charged=failed.may_be_charged,
         )
 
-    def _tell(self, event: type[Event], at: float, **facts: object) -> None:
-        if self.announce:  # nobody listens to most calls, and values cost time to make
-            self.announce(event(at=at, call=self.number, endpoint=self.endpoint, **facts))
+    def _time_left(self) -> float:
+        if self._deadline is None:
+            return math.inf
+        return self._began + self._deadline - self._clock.monotonic()
+
+    def _check_time(self, *, retry: bool) -> None:
+        """Give up at once when the rate limit is known to hold the call past its deadline.
+
+        Raises:
+            NotEnoughTimeError: It does.
+        """
+        left = self._time_left()
+        if left < math.inf and (wait := self._session.estimated_wait(retry=retry)) > left:
+            raise NotEnoughTimeError(
+                f"the rate limit holds this call for about {wait:.1f} s more, and its deadline "
+                f"of {self._deadline:g} s leaves {max(0.0, left):.1f} s",
+                wait=wait,
+            )
+
+    def _ended(self, error: BaseException) -> BaseException:
+        """Return what to raise for what was caught."""
+        if isinstance(error, TimeoutError) and self._scope.expired():
+            error = self._end or RequestTimeoutError(
+                f"the deadline of {self._deadline:g} s passed {self._doing}"
+            )
+        if isinstance(error, SD3Error):
+            error.history = tuple(self.history)
+            error.may_be_charged = self.unknown_charges > 0
+        return error
+
+    def _done(self, credits_spent: float, error: BaseException | None = None) -> None:
+        now = self._clock.monotonic()
+        self.tell(
+            Done,
+            now,
+            attempts=self.attempts,
+            seconds=now - self._began,
+            credits=credits_spent,
+            problem=problem_of(error) if error is not None else "",
+            unknown_charges=self.unknown_charges,
+        )
+
+    def tell(self, event: type[Event], at: float, **facts: object) -> None:
+        """Tell the observers of an event."""
+        announce = self._options.announce
+        if announce:  # nobody listens to most calls, and values cost time to make
+            announce(event(at=at, call=self._number, endpoint=self._exchange.endpoint, **facts))
+
+
+class _Attempt:
+    """One attempt under way, as the transport tells of it."""
+
+    def __init__(self, call: Call[Any], permit: Permit, clock: Clock) -> None:
+        self._call = call
+        self._clock = clock
+        self._is_sent = False
+        self.permit = permit
+        self.size = 0
+        self.is_begun = False
+        self.began = clock.monotonic()
+        self.connected_at = self.last_written_at = self.answered_at = self.began
+
+    @property
+    def round_trip(self) -> float:
+        """From the last byte written to the answer's head [s]."""
+        return self.answered_at - self.last_written_at
+
+    async def ready(self) -> None:
+        """Wait for the permit's instant, now that the connection stands."""
+        self.connected_at = self._clock.monotonic()
+        await self.permit.ready()
+        self._call.granted(self.permit)
+
+    def written(self, *, more: bool) -> None:
+        """Note that a piece is being, or was, written."""
+        self.is_begun = True
+        self.permit.written(more=more)
+        self.last_written_at = self._clock.monotonic()
+        if not more:
+            self._sent()
+
+    def answered(self) -> None:
+        """Note that the answer's head is there."""
+        self.permit.answered()
+        self.answered_at = self._clock.monotonic()
+        self._sent()
+
+    def _sent(self) -> None:
+        if not self._is_sent:
+            self._is_sent = True
+            self._call.tell(
+                AttemptSent, self.last_written_at, attempt=self._call.attempts, size=self.size
+            )

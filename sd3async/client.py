@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, TypeVar
 
 import aiohttp
+import attrs
 
 from sd3async import config
 from sd3async._clock import SYSTEM_CLOCK, Clock
+from sd3async.call import Options
 from sd3async.config import Timeouts
-from sd3async.engine import Connection, Engine
+from sd3async.exchange import Balance, Exchange, Generation
 from sd3async.limiter import LimiterState, RateLimit
-from sd3async.models.fields import Duration, check_type, refuse
+from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
 from sd3async.models.requests import (
     CoreRequest,
     GenerationRequest,
@@ -23,11 +25,17 @@ from sd3async.models.results import GeneratedImage
 from sd3async.models.sources import ImageInput
 from sd3async.models.targets import check_target
 from sd3async.retry import RetryPolicy
+from sd3async.session import Session
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
 from sd3async.transport import Transport
 from sd3async.wire import ACCEPT_VALUES
 
+T = TypeVar("T")
+
 Accept: TypeAlias = Literal["image/*", "application/json"]
+
+MAX_IMAGE_BYTES = 128 * 1024 * 1024
+"""Well above any image: the largest answer documented is 16 megapixels."""
 
 
 class SD3Client:
@@ -52,6 +60,10 @@ class SD3Client:
             `max_in_flight`.
         observers: Told of everything that happens (see `sd3async.telemetry`).
         trace_configs: aiohttp's own tracing, for the session made here.
+        trust_env: Heed `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for the session made here.
+        proxy: The URL of a proxy to go through, for the session made here.
+        ca_file: Certificates (PEM) of the authorities to trust in place of the system's.
+        max_image_bytes: The largest image to take in [bytes], decoded.
         client_id: Sent as `stability-client-id`; at most 256 characters.
         client_user_id: Sent as `stability-client-user-id`; at most 256 characters.
         client_version: Sent as `stability-client-version`; at most 256 characters.
@@ -76,6 +88,10 @@ class SD3Client:
         session: aiohttp.ClientSession | None = None,
         observers: Sequence[Observer] = (),
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        trust_env: bool = False,
+        proxy: str | None = None,
+        ca_file: str | Path | None = None,
+        max_image_bytes: int = MAX_IMAGE_BYTES,
         client_id: str | None = None,
         client_user_id: str | None = None,
         client_version: str | None = None,
@@ -84,40 +100,41 @@ class SD3Client:
     ) -> None:
         keys = config.read_keys(api_key)
         service = config.read_service(base_url, allow_insecure_http=allow_insecure_http)
-        if session is not None and trace_configs:
-            raise refuse("trace_configs", "are set; give them to the session you pass instead")
-        config.several(
-            "trace_configs",
-            trace_configs,
-            lambda value: isinstance(value, aiohttp.TraceConfig),
-            "a list of aiohttp.TraceConfig",
-        )
+        limit = config.setting("rate_limit", rate_limit, RateLimit)
         if session is not None:
             check_type("session", session, aiohttp.ClientSession, "an aiohttp.ClientSession")
-        slots = config.count_slots(max_in_flight, len(keys), session)
         announce = Announcer((*observers_from_environment(), *config.read_observers(observers)))
-        self._engine = Engine(
-            connection=Connection(
-                keys=keys,
-                service=service,
-                rate_limit=config.setting("rate_limit", rate_limit, RateLimit),
-                transport=Transport(
-                    session=session, max_connections=slots, trace_configs=trace_configs
-                ),
-                max_in_flight=slots,
-                clock=clock,
-                announce=announce,
-            ),
-            policy=config.setting("retry", retry, RetryPolicy),
+        slots = config.count_slots(max_in_flight, len(keys), session)
+        self._options = Options(
+            retry=config.setting("retry", retry, RetryPolicy),
             timeouts=config.setting("timeouts", timeouts, Timeouts),
             announce=announce,
-            client_headers=config.client_headers(
+            headers=config.client_headers(
                 client_id=client_id, client_user_id=client_user_id, client_version=client_version
             ),
+            max_image_bytes=AT_LEAST_ONE.plain("max_image_bytes", max_image_bytes),
+        )
+        self._session = Session(
+            keys=keys,
+            service=service,
+            rate_limit=limit,
+            transport=Transport(
+                session=session,
+                max_connections=slots,
+                trace_configs=config.several(
+                    "trace_configs", trace_configs, _is_tracing, "a list of aiohttp.TraceConfig"
+                ),
+                trust_env=trust_env,
+                proxy=proxy,
+                ca_file=ca_file,
+            ),
+            max_in_flight=slots,
+            clock=clock,
+            announce=announce,
         )
 
     def __repr__(self) -> str:
-        keys = len(self._engine.connection.keys)
+        keys = len(self._session.keys)
         return (
             f"{type(self).__name__}(base_url={self.base_url!r}, keys={keys}, "
             f"max_in_flight={self.max_in_flight})"
@@ -132,47 +149,47 @@ class SD3Client:
     @property
     def base_url(self) -> str:
         """Where the API is served."""
-        return self._engine.connection.service.base_url
+        return self._session.service.base_url
 
     @property
     def max_in_flight(self) -> int:
         """Most calls under way at once."""
-        return self._engine.connection.max_in_flight
+        return self._session.max_in_flight
 
     @property
     def keys(self) -> int:
         """How many keys are in the pool."""
-        return len(self._engine.connection.keys)
+        return len(self._session.keys)
 
     @property
     def ceiling(self) -> float:
         """Requests that the limit allows, over all keys [1/s]; infinite without a limit."""
-        return self._engine.connection.rate_limit.ceiling * self.keys
+        return self._session.rate_limit.ceiling * self.keys
 
     @property
     def rate_limit(self) -> RateLimit:
         """The limit of each key."""
-        return self._engine.connection.rate_limit
+        return self._session.rate_limit
 
     @property
     def retry(self) -> RetryPolicy:
         """When this client tries again."""
-        return self._engine.policy
+        return self._options.retry
 
     @property
     def observers(self) -> tuple[Observer, ...]:
         """Who is told of everything that happens, for a variant that tells more."""
-        return self._engine.announce.observers
+        return self._options.announce.observers
 
     @property
     def freezes(self) -> int:
         """How many times a 429 has stopped a key."""
-        return self._engine.connection.freezes
+        return self._session.freezes
 
     @property
     def frozen_for(self) -> float:
         """How long every key is still shut out after a 429 [s]; 0 when one of them is not."""
-        now = self._engine.connection.clock.monotonic()
+        now = self._session.clock.monotonic()
         states = [self.limiter_state(key) for key in range(self.keys)]
         waits = [(state.frozen_until or now) - now for state in states if not state.retired]
         return max(0.0, min(waits, default=0.0))
@@ -183,7 +200,7 @@ class SD3Client:
         Args:
             key: The key's place in the pool, from 0.
         """
-        return self._engine.connection.limiter.state(key)
+        return self._session.limiter.state(key)
 
     def with_options(
         self,
@@ -207,18 +224,20 @@ class SD3Client:
             client_version: Another `stability-client-version`.
 
         Returns:
-            The variant; closing either closes the connections of both.
+            The variant, of this client's class. The last of them to be closed closes the
+            connections.
         """
-        engine = self._engine
-        variant = object.__new__(SD3Client)
-        variant._engine = Engine(
-            connection=engine.connection,
-            policy=config.setting("retry", retry, RetryPolicy, engine.policy),
-            timeouts=config.setting("timeouts", timeouts, Timeouts, engine.timeouts),
-            announce=engine.announce
+        options = self._options
+        variant = object.__new__(type(self))
+        variant.__dict__.update(self.__dict__)
+        variant._options = attrs.evolve(
+            options,
+            retry=config.setting("retry", retry, RetryPolicy, options.retry),
+            timeouts=config.setting("timeouts", timeouts, Timeouts, options.timeouts),
+            announce=options.announce
             if observers is None
             else Announcer(config.read_observers(observers)),
-            client_headers=engine.client_headers
+            headers=options.headers
             | config.client_headers(
                 client_id=client_id, client_user_id=client_user_id, client_version=client_version
             ),
@@ -226,7 +245,7 @@ class SD3Client:
         return variant
 
     async def __aenter__(self) -> Self:
-        await self._engine.connection.transport.session()
+        await self._session.enter(self)
         return self
 
     async def __aexit__(
@@ -235,11 +254,24 @@ class SD3Client:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        await self._session.exit(self)
 
     async def aclose(self) -> None:
-        """Close the connections made here; a session that was passed in stays open."""
-        await self._engine.connection.transport.aclose()
+        """End this client's calls with `ClientClosedError`, and close the connections made here.
+
+        They stay open for as long as a variant, or another task that is inside `async with`,
+        uses them: the last one out closes. A session that was passed in stays open. A call made
+        after that opens connections anew.
+        """
+        await self._session.leave(self)
+
+    def estimated_wait(self) -> float:
+        """Return how long a call that began now would wait for leave to be sent [s].
+
+        It counts lock-outs and everybody in the line, as things stand. A service can tell it to
+        its own callers, as the `Retry-After` of a 503.
+        """
+        return self._session.estimated_wait()
 
     async def sd3(
         self,
@@ -352,7 +384,7 @@ class SD3Client:
             deadline: How long the whole call may take, every wait included: seconds or a
                 `timedelta`; None is for ever.
             to: Stream the image into this file instead of memory. It appears whole, or not at
-                all; its folder must exist.
+                all; its folder must exist, and its suffix agree with `output_format`.
             accept: `image/*` for the bytes as they are, or `application/json` for base64 in
                 JSON, which costs more to decode.
 
@@ -361,31 +393,39 @@ class SD3Client:
             `GeneratedImage.raise_if_filtered`.
 
         Raises:
-            InvalidRequestError: A value is wrong; nothing was sent.
+            InvalidRequestError: A value is wrong, and nothing was sent; or the image's source
+                failed.
+            NotEnoughTimeError: The rate limit is known to hold the call past its deadline.
             RateLimitError: Still refused after the last attempt (429).
             APIError: Any other answer that is not a success.
             UnexpectedResponseError: A success that holds no image.
             TransportError: No complete answer arrived; the work may have been done all the
                 same.
-            OSError: The file could not be written.
+            ClientClosedError: The client was closed meanwhile.
+            OSError: The file could not be written, and the image, which was paid for, is lost.
 
         Source:
             Stable Image generate endpoints, v2beta.
         """
-        if accept not in ACCEPT_VALUES:
-            raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
         check_type(
             "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
         )
-        seconds = config.read_deadline(deadline)
+        if accept not in ACCEPT_VALUES:
+            raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
+        if isinstance(request, SD3Request) and request.model is None:
+            request = attrs.evolve(request, model=self._session.service.default_model)
         path = None if to is None else check_target(to, request.output_format)
-        return await self._engine.generate(request, deadline=seconds, path=path, accept=accept)
+        generation = Generation(
+            request, path=path, accept=accept, max_bytes=self._options.max_image_bytes
+        )
+        return await self._call(generation, deadline)
 
     async def balance(self, *, deadline: Duration | None = None) -> float:
         """Return the credits left on the account.
 
         Args:
-            deadline: How long the whole call may take: seconds or a `timedelta`; None is for ever.
+            deadline: How long the whole call may take: seconds or a `timedelta`; None is for
+                ever.
 
         Raises:
             APIError: The service answered with an error; gateways often serve no balance.
@@ -395,4 +435,12 @@ class SD3Client:
         Source:
             GET /v1/user/balance.
         """
-        return await self._engine.balance(deadline=config.read_deadline(deadline))
+        return await self._call(Balance(), deadline)
+
+    async def _call(self, exchange: Exchange[T], deadline: Duration | None) -> T:
+        seconds = config.read_deadline(deadline)
+        return await self._session.call(exchange, self._options, user=self, deadline=seconds)
+
+
+def _is_tracing(value: object) -> bool:
+    return isinstance(value, aiohttp.TraceConfig)

@@ -52,7 +52,7 @@ class Timeouts:
         connect: To open a connection, TLS included [s].
         read: Between two pieces of the answer, and from the request's end to the answer's head
             [s]: a generation takes seconds to tens of seconds.
-        attempt: One attempt from the permit to the answer's last byte [s].
+        attempt: One attempt from its first byte to the answer's last [s].
 
     Raises:
         InvalidRequestError: A value is not positive.
@@ -61,12 +61,6 @@ class Timeouts:
     connect: float | None = attrs.field(default=15.0, converter=_seconds, validator=_FOR_EVER_OR)
     read: float | None = attrs.field(default=180.0, converter=_seconds, validator=_FOR_EVER_OR)
     attempt: float | None = attrs.field(default=600.0, converter=_seconds, validator=_FOR_EVER_OR)
-
-    def to_aiohttp(self) -> aiohttp.ClientTimeout:
-        """Return the same in aiohttp's words."""
-        return aiohttp.ClientTimeout(
-            total=self.attempt, connect=self.connect, sock_connect=self.connect, sock_read=self.read
-        )
 
 
 def read_deadline(deadline: Duration | None) -> float | None:

@@ -17,7 +17,7 @@ from sd3async.errors import (
     SD3Error,
     ServerError,
 )
-from sd3async.models.fields import Choice, Number
+from sd3async.models.fields import Choice, Number, to_seconds
 
 _RETRYABLE_5XX = PROXY_FAILURES | {500, 503, 529}
 _SECONDS = Number(0, 86_400)
@@ -45,8 +45,8 @@ class RetryPolicy:
 
     attempts: int = attrs.field(default=5, validator=Number(1, 1000, whole=True))
     lockouts: int = attrs.field(default=5, validator=Number(0, 1000, whole=True))
-    wait: float = attrs.field(default=1.0, validator=_SECONDS)
-    max_wait: float = attrs.field(default=30.0, validator=_SECONDS)
+    wait: float = attrs.field(default=1.0, converter=to_seconds, validator=_SECONDS)
+    max_wait: float = attrs.field(default=30.0, converter=to_seconds, validator=_SECONDS)
     on_unknown: Literal["retry", "raise"] = attrs.field(
         default="retry", validator=Choice(("retry", "raise"))
     )
@@ -83,10 +83,11 @@ def is_retryable(error: BaseException) -> bool:
     ) and not isinstance(error, NotEnoughTimeError)
 
 
-def problem_of(error: SD3Error) -> str:
-    """Return an error's own words, without the history of earlier attempts.
+def problem_of(error: BaseException) -> str:
+    """Return an error in words, without the history of earlier attempts.
 
     Args:
-        error: What an attempt met.
+        error: What an attempt or a call met.
     """
-    return str(error.args[0]) if error.args else type(error).__name__
+    words = error.args[:1] if isinstance(error, SD3Error) else [error]
+    return "".join(map(str, words)) or type(error).__name__

@@ -1,169 +1,471 @@
-"""The only place that speaks aiohttp's client: sends bodies, streams answers, maps its errors."""
+"""The only place that speaks aiohttp's client: bytes out, bytes in, what went wrong. No policy."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
+import errno
+import os
+import socket
+import ssl
+import struct
+import sys
+import weakref
+import zlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import attrs
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import Payload
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from sd3async.config import Timeouts
 from sd3async.errors import (
     ConnectFailedError,
-    InvalidRequestError,
     RequestTimeoutError,
     ResponseReadError,
     SD3Error,
+    UnexpectedResponseError,
 )
+from sd3async.models.fields import refuse
+from sd3async.models.sources import Piece
 from sd3async.multipart import MultipartBody
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
+_POLL = 0.025
+"""How often to see whether bytes that a peer is slow to take have left [s]."""
+_PROBE_SECONDS = 1.0
+"""How long the kernel is asked about a request that has left: any round trip is shorter [s]."""
+_ESTABLISHED = 1
+"""The only TCP state in which neither side has closed a connection."""
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError, asyncio.CancelledError)
+"""What aiohttp raises when it cannot go on; the last two when a session is closed under it."""
+_UNTRUSTED = (ssl.CertificateError, aiohttp.ServerFingerprintMismatch)
+_NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+_BROKE_OFF = "the answer broke off before its end"
 
 
-class _StreamedBody(Payload):
-    """A multipart body as aiohttp wants it, which tells when each piece was written."""
+class Secret(str):
+    """A header's value that no `repr` shows: in no log, and in no traceback with locals."""
 
-    def __init__(
-        self, body: MultipartBody, on_written: Callable[[], None], on_sent: Callable[[], None]
-    ) -> None:
-        super().__init__(body, content_type=body.content_type)
-        self._size = body.length
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Watch(Protocol):
+    """What an attempt wants to know while it is sent."""
+
+    async def ready(self) -> None:
+        """Give leave to send, when the connection stands and not one byte has left.
+
+        Awaited once for each sending: a caller's middleware, and aiohttp when a GET meets a dead
+        connection, may send a message again. What it raises comes out of `Transport.send`.
+        """
+
+    def written(self, *, more: bool) -> None:
+        """Take note that bytes are leaving (`more`), or that the last one has left.
+
+        Called before and after each piece is written, and once when the last byte has left this
+        machine, as far as the platform tells; not at all when an answer comes before that.
+        """
+
+
+@attrs.frozen
+class Message:
+    """What to send; the body's headers are added to `headers`, where the key is a `Secret`."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: MultipartBody | None = attrs.field(default=None, repr=False)
+
+
+class _Line:
+    """A connection as asyncio knows it and, where the platform tells, the kernel.
+
+    The kernel is asked through a second descriptor, for asyncio closes its own before anyone can
+    ask what became of the last bytes. Where there is no `TCP_INFO` (Linux has it), or no
+    descriptor left, asyncio is believed.
+    """
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
+        self._probe: socket.socket | None = None
+        self._acked_before = -1
+        self.is_closing = transport.is_closing
+        self.abort = transport.abort
+
+    def watch(self) -> None:
+        """Begin to ask the kernel."""
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is not None and sys.platform == "linux":
+            with suppress(OSError):
+                fd = os.dup(sock.fileno())
+                self._probe = socket.socket(sock.family, sock.type, sock.proto, fd)
+        self._acked_before = self._ask()[1]
+
+    def _ask(self) -> tuple[int, int, int]:
+        """Return the TCP state, the bytes acknowledged, ever, and those not sent yet."""
+        if self._probe is not None and sys.platform == "linux":
+            with suppress(OSError, struct.error):  # no TCP, or a kernel before 4.6
+                info = self._probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 148)
+                return struct.unpack("=B119xQ16xI", info)
+        return _ESTABLISHED, -1, 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it, as far as this machine has heard."""
+        return not self.is_closing() and self._ask()[0] == _ESTABLISHED
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes that were written have not left this machine."""
+        return self._transport.get_write_buffer_size() > 0 or self._ask()[2] > 0
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the peer has certainly acknowledged nothing since `watch`."""
+        return self._acked_before == self._ask()[1] != -1
+
+    def hand_over(self) -> None:
+        """Let the protocol have what had arrived when a write failed: asyncio reads no further."""
+        is_plain = self._transport.get_extra_info("sslcontext") is None
+        protocol = self._transport.get_protocol()
+        if isinstance(protocol, asyncio.Protocol) and self._probe and is_plain:
+            with suppress(OSError):
+                protocol.data_received(self._probe.recv(_PIECE_BYTES))
+
+    def forget(self) -> None:
+        """Give the second descriptor back."""
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+
+
+class _Sending(Payload):
+    """A message on its way, and its connection until the answer is read.
+
+    aiohttp calls `write` when the connection stands, and lets not one byte of the
+    head leave before the first piece of the body: so that is where to wait for leave.
+
+    Attributes:
+        task: Where aiohttp calls `write`.
+        is_written: Whether all of it was.
+        response: The answer, as soon as its head is there.
+        error: Why there is none, when that is known better here than to aiohttp.
+    """
+
+    def __init__(self, message: Message, watch: Watch, seconds: float | None) -> None:
+        body = message.body
+        super().__init__(message, content_type=body.content_type if body else None)
+        self._size = body.length if body else 0
         self._body = body
-        self._on_written = on_written
-        self._on_sent = on_sent
-        self.is_begun = False
-        self.source_error: InvalidRequestError | None = None
+        self._watch = watch
+        self._seconds = seconds
+        self._line: _Line | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self._timers: list[asyncio.TimerHandle] = []
+        self._is_begun = False
+        self.is_written = False
+        self.response: aiohttp.ClientResponse | None = None
+        self.error: BaseException | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        """Wait for leave, and write it all."""
+        if self.error is not None:  # a GET that failed here; aiohttp before 3.14 tries once more
+            raise self.error
+        self.task = asyncio.current_task()
         try:
-            async for piece in self._body.pieces():
-                self.is_begun = True
-                # Marked on both sides: the bytes leave between the two, or while the write
-                # waits for the peer to take them.
-                self._on_written()
-                await writer.write(piece)
-                self._on_written()
-            self._on_sent()
-        except InvalidRequestError as error:
-            self.source_error = error
+            if writer.transport is None or not await self._write_to(writer, writer.transport):
+                # The peer has answered or is gone: the reading side sees which, and ends this.
+                await asyncio.get_running_loop().create_future()
+            self.is_written = True
+            self._look()
+        except BaseException as error:
+            if self.task and not self.task.cancelling():
+                self.error, self._consumed = error, True
             raise
 
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
-        await self.write(writer)
+    async def _write_to(self, writer: AbstractStreamWriter, to: asyncio.WriteTransport) -> bool:
+        """Return whether every byte was written."""
+        self.stop()  # what an earlier sending may have left
+        self._line = line = _Line(to)
+        await self._watch.ready()
+        line.watch()
+        if self._seconds is not None:
+            late = TimeoutError(f"{self._seconds:g} s have passed")
+            self._call_later(self._seconds, self.fail, late)
+        if self._body is None:
+            return await self._write(writer, line, b"")
+        left = self._body.length
+        async with aclosing(self._body.pieces()) as pieces:
+            async for piece in pieces:
+                if not await self._write(writer, line, piece):
+                    return False
+                left -= len(piece)
+                if left:
+                    # An answer that came early is read and seen before the next write, which may
+                    # meet the reset behind it: asyncio would close without having read it.
+                    for _ in range(3):
+                        await asyncio.sleep(0)
+        return True
 
-    def __deepcopy__(self, memo: object) -> Self:
-        # aioresponses copies what it is called with, and the callbacks lead to the whole client.
-        return self
+    async def _write(self, writer: AbstractStreamWriter, line: _Line, piece: Piece) -> bool:
+        if self.response is not None or not line.is_open:
+            return False
+        self._is_begun = True
+        self._watch.written(more=True)
+        try:
+            await writer.write(piece)
+        except (aiohttp.ClientError, OSError):
+            return False
+        if line.is_closing():
+            line.hand_over()
+        self._watch.written(more=True)
+        return True
+
+    def _look(self) -> None:
+        """Tell when the last byte has left."""
+        line = self._line
+        if line is None or line.is_closing() or self.response is not None:
+            return
+        if line.has_unsent:
+            self._call_later(_POLL, self._look)
+            return
+        self._watch.written(more=False)
+        self._call_later(_PROBE_SECONDS, line.forget)
+
+    def _call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, callback, *args)
+        self._timers.append(timer)
+
+    def fail(self, reason: Exception) -> None:
+        """End it for a reason of this side's, unless its answer is all here."""
+        if self.response is None or not self.response.closed:
+            self.error, self._consumed = self.explain(reason), True
+            self.abort()
+            if self.response is not None:
+                # Not left to aiohttp: a session being closed forgets who reads an answer.
+                self.response.content.set_exception(self.error)
+
+    def explain(self, caught: BaseException) -> BaseException:
+        """Return the error to raise for what aiohttp raised."""
+        task = asyncio.current_task()
+        if isinstance(caught, asyncio.CancelledError) and task and task.cancelling():
+            return _scrubbed(caught)
+        if self.error is not None or not isinstance(caught, _BROKEN):
+            return self.error or caught
+        words = _words(_scrubbed(caught))
+        error: SD3Error
+        if not self._is_begun:
+            may_help = not isinstance(caught, _UNTRUSTED)
+            error = ConnectFailedError(f"no connection: {words}", is_retryable=may_help)
+        elif isinstance(caught, TimeoutError):
+            error = RequestTimeoutError(f"no whole answer in time: {words}")
+        elif isinstance(caught, aiohttp.ClientPayloadError):
+            error = ResponseReadError(_BROKE_OFF)
+        else:
+            error = ResponseReadError(f"the connection broke: {words}")
+            # A goodbye acknowledges what its sender had read, and EPIPE means that one came first.
+            # A reset may overtake the delayed acknowledgement (40 ms) of a request that was read.
+            is_goodbye = isinstance(caught, aiohttp.ServerDisconnectedError)
+            is_goodbye |= getattr(caught, "errno", None) == errno.EPIPE
+            error.may_be_charged = not (is_goodbye and self._line and self._line.is_unheard)
+        error.__cause__ = caught
+        return error
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever the peer has not taken yet."""
+        if self._line is not None:
+            self._line.abort()
+
+    def stop(self) -> None:
+        """Stop watching the connection."""
+        while self._timers:
+            self._timers.pop().cancel()
+        if self._line is not None:
+            self._line.forget()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Only aiohttp's debugging asks for this; a streamed body has no text."""
         raise TypeError("a streamed body has no text")
 
+    def __deepcopy__(self, memo: object) -> Self:
+        # aioresponses copies what it is called with, and the watch leads to the whole client.
+        return self
+
 
 class Answer:
-    """An answer whose head has arrived. Close it: a connection hangs on it."""
+    """An answer whose head has arrived. Close it: a connection hangs on it.
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    Attributes:
+        status: HTTP status.
+        headers: Its headers, case-insensitive.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, sending: _Sending) -> None:
         self._response = response
+        self._sending = sending
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
-    @property
-    def length(self) -> int | None:
-        """The declared length of the body [bytes], or None."""
-        return self._response.content_length
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, in the pieces it arrives in: a few 100 KiB at most.
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the body as it arrives, in pieces of less than a MiB.
 
         Raises:
             ResponseReadError: It broke off.
-            RequestTimeoutError: Nothing arrived for too long.
+            RequestTimeoutError: Nothing arrived for too long, or the attempt took too long.
+            UnexpectedResponseError: It is compressed, though none was asked for, and not by gzip.
         """
-        try:
-            async for piece in self._response.content.iter_any():
+        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            raise self._unexpected(f"is compressed ({coding[:20]!r}), which was not asked for")
+        if coding in ("identity", ""):
+            while piece := await self._receive():
                 yield piece
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _as_broken_off(error) from error
+            return
+        unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib
+        try:
+            while packed := await self._receive():
+                while packed and not unpacker.eof:  # a thousand times as much may come out
+                    yield unpacker.decompress(packed, _PIECE_BYTES)
+                    packed = unpacker.unconsumed_tail
+                    await asyncio.sleep(0)
+            yield unpacker.flush()
+        except zlib.error as error:
+            raise ResponseReadError(f"the compressed answer is damaged: {error}") from error
+        if not unpacker.eof:
+            raise ResponseReadError(_BROKE_OFF)
 
-    async def read(self) -> bytes:
-        """Return the whole body.
+    async def _receive(self) -> bytes:
+        """Return what has arrived, or nothing at the end."""
+        try:
+            return await self._response.content.readany()
+        except _BROKEN as error:
+            caught = error
+        raise self._sending.explain(caught)
+
+    def _unexpected(self, words: str) -> UnexpectedResponseError:
+        request_id = self.headers.get("x-request-id")
+        return UnexpectedResponseError(
+            f"the answer {words}", status=self.status, request_id=request_id
+        )
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body; raises as `pieces` does.
 
         Raises:
-            ResponseReadError: It broke off.
-            RequestTimeoutError: Nothing arrived for too long.
+            UnexpectedResponseError: It is larger than `max_bytes`.
         """
-        try:
-            return await self._response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _as_broken_off(error) from error
+        taken: list[bytes] = []
+        await self._take(max_bytes, taken)
+        if sum(map(len, taken)) > max_bytes:
+            raise self._unexpected("is larger than anything that was asked for")
+        return b"".join(taken)
 
     async def read_error_body(self) -> bytes:
-        """Return the beginning of the body, or what there is of it if it breaks off."""
-        pieces = bytearray()
-        try:
-            async for piece in self._response.content.iter_chunked(_PIECE_BYTES):
-                pieces += piece
-                if len(pieces) >= _ERROR_BODY_BYTES:
-                    break
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            # The status has said it all; a broken error page must not hide it.
-            pass
-        return bytes(pieces)
+        """Return the first 64 KiB of the body, or what there is of them if it breaks off."""
+        taken: list[bytes] = []
+        with suppress(SD3Error):  # the status has said it all; a broken page must not hide it
+            await self._take(_ERROR_BODY_BYTES, taken)
+        return b"".join(taken)[:_ERROR_BODY_BYTES]
+
+    async def _take(self, size: int, taken: list[bytes]) -> None:
+        async with aclosing(self.pieces()) as pieces:
+            async for piece in pieces:
+                taken.append(piece)
+                size -= len(piece)
+                if size < 0:
+                    return
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Back to the pool if read to the end, else closed.
-        self._response.release()
+    def __exit__(self, *exc: object) -> None:
+        self._sending.stop()
+        if not self._sending.is_written:
+            self._sending.abort()
+        self._response.release()  # back to the pool if it was read to its end, else closed
 
 
+@attrs.define(kw_only=True, eq=False)
 class Transport:
     """Connections to one service, opened in whatever event loop asks first.
 
-    Args:
+    Attributes:
         session: The caller's own session, never closed here; None makes one when it is needed.
         max_connections: Size of the connection pool of a session made here.
         trace_configs: aiohttp's tracing, for a session made here.
+        trust_env: Whether to heed `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
+        proxy: The http(s) URL of a proxy to go through.
+        ca_file: Certificates (PEM) of the authorities to trust, in place of the system's.
+
+    Raises:
+        InvalidRequestError: A session was passed together with settings of one made here, or a
+            value is no good.
     """
 
-    def __init__(
-        self,
-        *,
-        session: aiohttp.ClientSession | None = None,
-        max_connections: int,
-        trace_configs: Sequence[aiohttp.TraceConfig] = (),
-    ) -> None:
-        self._given = session
-        self._max_connections = max_connections
-        self._trace_configs = list(trace_configs)
-        self._own: aiohttp.ClientSession | None = None
-        self._closer: AsyncGenerator[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+    session: aiohttp.ClientSession | None = None
+    max_connections: int
+    trace_configs: Sequence[aiohttp.TraceConfig] = ()
+    trust_env: bool = False
+    proxy: str | None = attrs.field(default=None, repr=False)
+    ca_file: Path | str | None = None
+    _ssl: ssl.SSLContext | bool = attrs.field(default=True, init=False)
+    _own: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
+    _closer: AsyncGenerator[None] | None = attrs.field(default=None, init=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _under_way: weakref.WeakSet[_Sending] = attrs.field(
+        factory=weakref.WeakSet[_Sending], init=False
+    )
 
-    async def session(self) -> aiohttp.ClientSession:
-        """Return a session of the running loop, opening one if there is none."""
-        if self._given is not None:
-            return self._given
+    def __attrs_post_init__(self) -> None:
+        """Check what can be checked before anything is opened."""
+        for name in ("trace_configs", "trust_env", "proxy", "ca_file"):
+            if self.session is not None and getattr(self, name):
+                raise refuse(name, "is set; give it to the session you pass instead")
+        _check_proxy("proxy", self.proxy)
+        if self.ca_file is not None:
+            try:
+                self._ssl = ssl.create_default_context(cafile=self.ca_file)
+            except (OSError, ValueError) as error:
+                raise refuse("ca_file", f"cannot be read as PEM certificates: {error}") from error
+
+    async def open(self) -> None:
+        """Make a session for the running loop, if there is none yet.
+
+        Raises:
+            InvalidRequestError: The session that was passed in is closed.
+        """
+        await self._session()
+
+    async def aclose(self) -> None:
+        """Close the session made here, and end what is under way; a later `send` opens another."""
+        for sending in list(self._under_way):
+            sending.fail(aiohttp.ClientConnectionError("the client was closed"))
+        closer, self._closer, self._own = self._closer, None, None
+        if closer is not None:
+            await closer.aclose()
+
+    async def _session(self) -> aiohttp.ClientSession:
+        if self.session is not None:
+            if self.session.closed:
+                raise refuse("session", "is closed; pass an open one, or none")
+            return self.session
         loop = asyncio.get_running_loop()
         if self._own is not None and not self._own.closed and self._loop is loop:
             return self._own
-        connector = aiohttp.TCPConnector(limit=self._max_connections)
         self._own = aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(limit=self.max_connections, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=self._trace_configs,
+            trace_configs=list(self.trace_configs),
         )
         self._loop = loop
         # asyncio.run closes async generators before its loop ends: a session that nobody closed
@@ -172,98 +474,61 @@ class Transport:
         await anext(self._closer)
         return self._own
 
-    async def aclose(self) -> None:
-        """Close the session made here; a later request opens another."""
-        if self._closer is not None:
-            await self._closer.aclose()
-        self._own = self._closer = None
+    def _proxy_for(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        if self.proxy or not self.trust_env or proxy_bypass(parts.netloc):
+            return self.proxy
+        proxy = getproxies().get(parts.scheme)
+        _check_proxy(f"{parts.scheme}_proxy", proxy)
+        return proxy
 
-    async def post(
-        self,
-        url: str,
-        body: MultipartBody,
-        *,
-        headers: Mapping[str, str],
-        timeouts: Timeouts,
-        on_written: Callable[[], None],
-        on_sent: Callable[[], None],
-    ) -> Answer:
-        """Send a body and wait for the answer's head.
+    async def send(self, message: Message, *, timeouts: Timeouts, watch: Watch) -> Answer:
+        """Send a message and wait for the answer's head, which may come before all is sent.
 
         Args:
-            url: Where to.
-            body: The body; this attempt goes through its pieces once.
-            headers: Request headers, without those of the body.
+            message: What to send; its body's pieces are gone through once.
             timeouts: For this attempt.
-            on_written: Called around each write of a piece.
-            on_sent: Called once, when the last piece was written.
+            watch: Told how far it is.
 
         Raises:
-            InvalidRequestError: The body's source failed.
-            ConnectFailedError: Nothing was sent.
+            InvalidRequestError: The body's source failed, or the session passed in is closed.
+            ConnectFailedError: Not one byte was sent.
             RequestTimeoutError: Time ran out after something was sent.
             ResponseReadError: The connection broke after something was sent.
+            BaseException: What `watch.ready` raised.
         """
-        session = await self.session()
-        payload = _StreamedBody(body, on_written, on_sent)
+        session = await self._session()
+        sending = _Sending(message, watch, timeouts.attempt)
+        self._under_way.add(sending)
+        connect = timeouts.connect
         try:
-            response = await session.post(
-                url,
-                data=payload,
-                headers=headers,
-                timeout=timeouts.to_aiohttp(),
+            sending.response = await session.request(
+                message.method,
+                message.url,
+                data=sending,
+                headers={**message.headers, "accept-encoding": "identity"},
+                skip_auto_headers=None if message.body else ("content-type",),
+                timeout=aiohttp.ClientTimeout(  # without `total`: waiting for leave would count
+                    connect=connect, sock_connect=connect, sock_read=timeouts.read
+                ),
+                proxy=self._proxy_for(message.url),
+                read_bufsize=_PIECE_BYTES,
+                auto_decompress=False,  # `Answer` does it, in memory that is bounded
                 allow_redirects=False,
                 raise_for_status=False,
             )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if payload.source_error is not None:
-                raise payload.source_error from error
-            if payload.is_begun:
-                raise _as_broken_off(error) from error
-            raise ConnectFailedError(f"no connection: {_words(error)}") from error
-        return Answer(response)
-
-    async def get(self, url: str, *, headers: Mapping[str, str], timeouts: Timeouts) -> Answer:
-        """Send a GET and wait for the answer's head.
-
-        Raises:
-            ConnectFailedError: No connection could be made.
-            RequestTimeoutError: No answer came in time.
-            ResponseReadError: The connection broke.
-        """
-        session = await self.session()
-        try:
-            response = await session.get(
-                url,
-                headers=headers,
-                timeout=timeouts.to_aiohttp(),
-                allow_redirects=False,
-                raise_for_status=False,
-                middlewares=(_SendOnce(),),
-            )
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectFailedError(f"no connection: {_words(error)}") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _as_broken_off(error) from error
-        return Answer(response)
-
-
-class _SendOnce:
-    """aiohttp sends a GET a second time, unasked, when its connection has died.
-
-    Every request needs a permit of its own, so the second sending is stopped here.
-    """
-
-    def __init__(self) -> None:
-        self._is_sent = False
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        if self._is_sent:
-            raise aiohttp.ClientConnectionError("the connection was closed by the server")
-        self._is_sent = True
-        return await handler(request)
+            return Answer(sending.response, sending)
+        except BaseException as caught:  # noqa: BLE001  # raised below, or explained
+            error = sending.explain(caught)
+        sending.stop()
+        sending.abort()
+        while sending.task is not None and not sending.task.done():
+            try:
+                await asyncio.wait([sending.task])
+            except asyncio.CancelledError as again:
+                error = again
+        # Outside of the handler, or the error's context would lead to aiohttp's frames.
+        raise error
 
 
 async def _close_when_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
@@ -273,12 +538,24 @@ async def _close_when_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGene
         await session.close()
 
 
-def _as_broken_off(error: BaseException) -> SD3Error:
-    if isinstance(error, TimeoutError):
-        return RequestTimeoutError(f"no whole answer in time: {_words(error)}")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return ResponseReadError("the answer broke off before its end")
-    return ResponseReadError(f"the connection broke: {_words(error)}")
+def _check_proxy(field: str, url: str | None) -> None:
+    parts = urlsplit(url or "http://none")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refuse(field, "is no http(s) URL such as http://proxy:3128")
+
+
+def _scrubbed(error: BaseException) -> BaseException:
+    """Return an error without what may hold a key or a password.
+
+    That is request headers and connection keys, which aiohttp keeps as tuples; URLs of proxies;
+    and frames, whose locals hold any of these, so the errors behind this one go as well.
+    """
+    error.__cause__ = error.__context__ = error.__traceback__ = None
+    error.args = tuple(arg for arg in error.args if isinstance(arg, str | int))
+    if isinstance(error, aiohttp.ClientResponseError):
+        url = error.request_info.real_url.with_user(None)
+        error.request_info = aiohttp.RequestInfo(url, error.request_info.method, _NO_HEADERS, url)
+    return error
 
 
 def _words(error: BaseException) -> str:

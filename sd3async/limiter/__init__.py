@@ -1,12 +1,13 @@
 """Keeping a rate limit that punishes: at most so many requests in any period, seen from the server.
 
 The parts, each usable and tested alone: `settings` (what is promised), `window` (what the server
-may be counting), `key` (one API key and its lock-outs), `pacer` (aiolimiter), `line` (who waits),
-`limiter` (all of it behind `await acquire()`).
+may be counting), `key` (one API key and its lock-outs), `permit` (one request's leave), `limiter`
+(who waits, behind `await acquire()`).
 """
 
 from sd3async.limiter.key import Freeze
-from sd3async.limiter.limiter import Limiter, LimiterState, Permit
+from sd3async.limiter.limiter import Limiter, LimiterState
+from sd3async.limiter.permit import Permit, PermitLostError
 from sd3async.limiter.settings import RateLimit, Shape
 
-__all__ = ["Freeze", "Limiter", "LimiterState", "Permit", "RateLimit", "Shape"]
+__all__ = ["Freeze", "Limiter", "LimiterState", "Permit", "PermitLostError", "RateLimit", "Shape"]

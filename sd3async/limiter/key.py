@@ -26,6 +26,10 @@ LOCKOUT_MARGIN = 0.5
 PROBE_PATIENCE = 1.0
 """A refusal comes at once, an image after seconds: a probe this old [s] was accepted."""
 
+TICK = 1e-6
+"""A timer may fire this much early [s]."""
+
+_MAX_LEAD = 0.25  # [s] enough to open a connection in; longer would only hold more of them
 _KEPT_ROUND_TRIPS = 64
 _SPREAD_FACTOR = 1.5  # the spread of a few dozen round trips understates the worst
 _MAX_MEASURED_DELAY = 0.5  # [s] one slow answer must not slow everything down
@@ -81,6 +85,11 @@ class Key:
     Args:
         index: Its place in the pool.
         limit: What the server allows.
+
+    Attributes:
+        window: The requests the server may be counting.
+        last_instant: The latest instant granted [s].
+        freezes: How many 429s have shut it out.
     """
 
     def __init__(self, index: int, limit: RateLimit) -> None:
@@ -91,7 +100,8 @@ class Key:
         self._frozen_until = -math.inf
         self._probe: Probe | None = None
         self._ramp_over_at = -math.inf
-        self._last_grant = -math.inf
+        self.last_instant = -math.inf
+        self.freezes = 0
         self._severity = 0.0  # episodes remembered at `_calm_since`
         self._calm_since = math.inf
         self._round_trips: deque[float] = deque(maxlen=_KEPT_ROUND_TRIPS)
@@ -100,7 +110,7 @@ class Key:
     def opens_at(self, now: float) -> float:
         """Return the instant from which it may grant: past, future, or infinity for "not yet".
 
-        At infinity only an event can open it: a write, a refund, a probe's end.
+        At infinity only an event can open it: an upload's end, a refund, a probe's end.
         """
         window = self.window
         window.forget(now)
@@ -110,14 +120,50 @@ class Key:
             return opens_at
         return max(opens_at, self._stage_opens_at(now))
 
-    def grant(self, now: float) -> Probe | None:
-        """Count one more request. Only after `opens_at` has come.
+    def lead(self, now: float) -> float:
+        """Return how long before its instant a request may be granted [s].
+
+        No longer than the delay bound: so long as a request is not begun, others rely on its being
+        counted by then, and one that turns out to be a slow upload must not break their sum. Not at
+        all where many instants coincide: granted ahead, a burst would not be spread.
+        """
+        return 0.0 if self._limit.shape == "burst" else min(self.delay_bound(now), _MAX_LEAD)
+
+    def is_near(self, now: float) -> bool:
+        """Whether its next instant is near enough to be granted."""
+        return self.opens_at(now) - self.lead(now) <= now + TICK
+
+    def opens_behind(self, ahead: int, now: float) -> float:
+        """Return when it can grant to somebody with others before him, as things stand.
+
+        Args:
+            ahead: How many others.
+            now: The present instant [s].
+        """
+        limit = self.max_requests(now)
+        span = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
+        opens_at = max(now, self.opens_at(now))
+        if self._stage is Stage.OPEN and opens_at <= now:
+            room = limit - self.window.count_since(now - span)
+            if ahead >= room:  # the others will take it
+                opens_at = self.window.eases_at(now)
+            ahead_of_me = max(0, ahead - room)
+        else:
+            room, ahead_of_me = 0, ahead
+        if self._limit.shape == "burst" and room:
+            opens_at += ahead_of_me // limit * span
+        elif opens_at < math.inf:
+            opens_at += ahead_of_me * span / max(1, limit - 1)
+        tokens, seconds = self._limit.bucket or (1, 0)
+        return max(now if opens_at == math.inf else opens_at, now + ahead * seconds / tokens)
+
+    def grant(self, instant: float) -> Probe | None:
+        """Note that a request may begin at an instant, not before `opens_at`.
 
         Returns:
             The probe, if this request is one.
         """
-        self.window.grant()
-        self._last_grant = now
+        self.last_instant = instant
         if self._stage is not Stage.FROZEN:
             return None
         self._stage = Stage.PROBING
@@ -137,6 +183,7 @@ class Key:
         Returns:
             Until when nothing is granted; a 429 never brings that forward.
         """
+        self.freezes += 1
         probed = of_probe or self._stage is Stage.PROBING
         first_of_episode = self._stage in (Stage.OPEN, Stage.RAMPING) and not of_probe
         if first_of_episode:
@@ -193,11 +240,6 @@ class Key:
         stretched: float = self._usual_delay * _MORE_DELAY ** self.severity(now)
         return max(self._usual_delay, min(stretched, self._limit.period * _MAX_DELAY_SHARE))
 
-    def load(self, now: float) -> int:
-        """Return how many requests still weigh on it."""
-        self.window.forget(now)
-        return len(self.window)
-
     def frozen_until(self, now: float) -> float | None:
         """Return the end of the lock-out, or None when there is none."""
         return self._frozen_until if self._frozen_until > now else None
@@ -220,7 +262,7 @@ class Key:
                 return math.inf if self._probe is None else self._probe.over_at
             case Stage.RAMPING:
                 spacing = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
-                return self._last_grant + spacing / self.max_requests(now)
+                return self.last_instant + spacing / self.max_requests(now)
 
     def _begin_ramp(self, now: float) -> None:
         self._probe = None

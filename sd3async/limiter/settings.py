@@ -6,12 +6,16 @@ from typing import Literal, Self, get_args
 
 import attrs
 
+from sd3async.limiter.window import CLOCK_MARGIN
 from sd3async.models.fields import ABOVE_0, AT_LEAST_ONE, SECONDS, Choice, Number, to_seconds
 
 Shape = Literal["paced", "burst", "bucket"]
 
 _UNLIMITED = sys.maxsize
 _NOT_NEGATIVE = Number(0, words="a number of seconds, 0 or more,")
+_SPREAD_OF_BURSTS = 10  # times the ceiling
+_BUCKET_BURST = 4  # tokens
+_BUCKET_BURST_SHARE = 0.03  # of the limit: what goes at once is lost to the lasting rate
 
 
 @attrs.frozen
@@ -29,7 +33,8 @@ class RateLimit:
         delay_bound: The most by which the way from writing a request to the server's counting it
             may vary [s]; at least 0. The promise of the limiter rests on it.
         max_rate: Send no faster than this [requests/s], evenly spaced; None for no such limit.
-        shape: `"paced"` lets an idle client's first `max_requests` leave at once, then goes
+        shape: `"paced"` lets an idle client's first `max_requests` leave within a
+            tenth of the period, then goes
             evenly; no kind of server refuses it. `"burst"` repeats the burst every period: a
             little faster, and safe on every kind but the two-window counter. `"bucket"` is
             aiolimiter's token bucket, smooth from the first second.
@@ -63,6 +68,24 @@ class RateLimit:
     def is_unlimited(self) -> bool:
         """Whether this is `RateLimit.unlimited()`."""
         return self.max_requests == _UNLIMITED
+
+    @property
+    def bucket(self) -> tuple[float, float] | None:
+        """Tokens, and the seconds in which they refill, of the bucket that spaces requests.
+
+        What is counted within a period was written within period + delay bound. The bucket shape
+        lets at most its tokens plus rate times that go, which stays within the limit. The other
+        shapes spread a burst over a tenth of the period: a server that is hit by 150 requests in
+        one instant takes longer than the delay bound to count them.
+        """
+        tokens, rate = 1, _SPREAD_OF_BURSTS * self.ceiling
+        if self.shape == "bucket" and not self.is_unlimited:
+            tokens = max(1, min(_BUCKET_BURST, int(self.max_requests * _BUCKET_BURST_SHARE)))
+            window = self.period + CLOCK_MARGIN + self.delay_bound
+            rate = max(1, self.max_requests - tokens) / window
+        if self.max_rate is not None and self.max_rate < rate:
+            tokens, rate = 1, self.max_rate
+        return (tokens, tokens / rate) if rate < math.inf else None
 
     @property
     def ceiling(self) -> float:

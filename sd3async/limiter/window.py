@@ -2,9 +2,9 @@
 
 Pure bookkeeping: instants go in, an instant comes out; no clock, no event loop.
 
-Each granted request is known by the *latest instant at which the server can have stamped it*. A
-request that has not been written yet may be stamped any time, so it weighs one until it is. A
-server evaluates what it has stamped in one of these ways:
+Each request is known by its *stamp*: the latest instant at which the server can count it. One that
+is still going out may be counted at any time; its stamp is infinite, and it weighs one until it is
+out. A server evaluates what it has counted in one of these ways:
 
 - *log*: how many stamps are younger than a period;
 - *fixed windows*: how many since the last multiple of the period, whatever its phase;
@@ -38,37 +38,34 @@ class Window:
         any_phase: Satisfy a two-window counter of any phase; otherwise only the log.
     """
 
-    __slots__ = ("_answer", "_any_phase", "_memory", "_span", "_stamps", "unwritten")
+    __slots__ = ("_answer", "_any_phase", "_memory", "_open_ended", "_span", "_stamps")
 
     def __init__(self, period: float, *, any_phase: bool) -> None:
         self._span = period + CLOCK_MARGIN
         self._any_phase = any_phase
         self._memory = 2 * self._span if any_phase else self._span
-        self._stamps: list[float] = []  # ascending; equal ones are interchangeable
+        self._stamps: list[float] = []  # ascending and finite; equal ones are interchangeable
+        self._open_ended = 0
         self._answer: tuple[int, float] | None = None  # for a limit, until something changes
-        self.unwritten = 0
 
     def __len__(self) -> int:
-        """The requests that weigh anything, written or not."""
-        return len(self._stamps) + self.unwritten
-
-    def grant(self) -> None:
-        """Count a request that may be stamped any time from now on."""
-        self.unwritten += 1
-        self._answer = None
-
-    def refund(self) -> None:
-        """Forget a granted request that was never written."""
-        self.unwritten -= 1
-        self._answer = None
+        """The requests that weigh anything."""
+        return len(self._stamps) + self._open_ended
 
     def add(self, stamp: float) -> None:
-        """Count a request by its latest possible stamp."""
-        insort(self._stamps, stamp)
+        """Count a request by its stamp."""
+        if stamp == math.inf:
+            self._open_ended += 1
+        else:
+            insort(self._stamps, stamp)
         self._answer = None
 
     def remove(self, stamp: float) -> None:
         """Take a stamp back, unless it is forgotten already."""
+        if stamp == math.inf:
+            self._open_ended -= 1
+            self._answer = None
+            return
         index = bisect_left(self._stamps, stamp)
         if index < len(self._stamps) and self._stamps[index] == stamp:
             del self._stamps[index]
@@ -82,21 +79,26 @@ class Window:
 
     def count_since(self, instant: float) -> int:
         """Return how many requests may have been stamped at `instant` or later."""
-        return len(self._stamps) - bisect_left(self._stamps, instant) + self.unwritten
+        return len(self._stamps) - bisect_left(self._stamps, instant) + self._open_ended
+
+    def eases_at(self, now: float) -> float:
+        """Return when the oldest of the last period leaves it, or a period from now."""
+        oldest = bisect_left(self._stamps, now - self._span)
+        return self._span + (self._stamps[oldest] if oldest < len(self._stamps) else now)
 
     def opens_at(self, limit: int) -> float:
         """Return the instant from which one more request is safe.
 
-        Time alone does not change the answer, only `grant`, `refund`, `add` and `remove` do.
+        Time alone does not change the answer, only `add` and `remove` do.
 
         Args:
             limit: Requests allowed in a period.
 
         Returns:
             The instant; minus infinity when it is safe at any time, plus infinity when no amount
-            of waiting helps because too many are granted and not written.
+            of waiting helps because too many are still going out.
         """
-        room = limit - 1 - self.unwritten  # what the written ones may weigh beside one more
+        room = limit - 1 - self._open_ended  # what the others may weigh beside one more
         if len(self._stamps) <= room:
             return -math.inf
         if room < 0:

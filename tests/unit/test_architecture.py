@@ -13,14 +13,14 @@ import sd3async
 PACKAGE = Path(sd3async.__file__).parent
 
 ROWS: list[set[str]] = [
-    {"errors", "_clock", "_files", "_threads"},
+    {"errors", "telemetry", "_clock", "_files", "_threads"},
     {"models"},
-    {"limiter", "endpoints", "multipart", "retry", "sinks"},
-    {"telemetry"},
-    {"config"},
-    {"wire", "transport", "backoff"},
+    {"endpoints", "limiter", "retry"},
+    {"config", "multipart", "sinks", "wire"},
+    {"transport"},
+    {"exchange"},
     {"call"},
-    {"engine"},
+    {"session"},
     {"client"},
     {"progress"},
     {"gather"},
@@ -87,8 +87,8 @@ def test_only_the_transport_speaks_to_the_network() -> None:
 
 
 OPTIONAL = ["PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset"]
-LATER = ["aiolimiter", "imagesize", "tenacity"]
-"""Slow to import, and not needed before a first failure, a first image or another shape."""
+LATER = ["imagesize"]
+"""Slow to import, and not needed before a first image."""
 
 
 def test_importing_the_package_loads_no_optional_part() -> None:

@@ -308,5 +308,5 @@ def test_a_program_that_left_our_metadata_behind_still_has_a_name(
 async def test_trace_configs_belong_to_a_session_of_our_own() -> None:
     """Dropping them silently would hide what the caller wants to see."""
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(InvalidRequestError, match="give them to the session you pass"):
+        with pytest.raises(InvalidRequestError, match="give it to the session you pass"):
             SD3Client(KEY, session=session, trace_configs=[aiohttp.TraceConfig()])

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +92,12 @@ async def test_cancelling_the_task_leaves_a_job_that_goes_on(site: Any) -> None:
 async def test_long_reports_can_be_called_off(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C during ten thousand thumbnails must not wait for the last one."""
     here = await site()
-    started = threading.Event()
+    loop, started = asyncio.get_running_loop(), asyncio.Event()
 
     def write_for_ever(out: Path, records: Any, summary: Any) -> None:
         while True:
             for _ in records():
-                started.set()
+                loop.call_soon_threadsafe(started.set)
 
     monkeypatch.setattr("sd3async.bulk.report.write_reports", write_for_ever)
 
@@ -107,7 +106,7 @@ async def test_long_reports_can_be_called_off(site: Any, monkeypatch: pytest.Mon
             await job.run()
 
     task = asyncio.create_task(work())
-    await asyncio.to_thread(started.wait)
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

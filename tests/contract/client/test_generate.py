@@ -18,7 +18,9 @@ from sd3async import (
     ConnectFailedError,
     ContentFilteredError,
     InvalidRequestError,
+    NotEnoughTimeError,
     PaymentRequiredError,
+    RateLimit,
     RateLimitError,
     RequestTimeoutError,
     ResponseReadError,
@@ -321,7 +323,7 @@ async def test_a_refused_connection_is_free_and_tried_again() -> None:
     ("settings", "stage"),
     [
         ({"latency": 30.0}, "while waiting for the answer"),
-        ({"faults": [Fault.rate_limited()]}, "while waiting for the rate limit"),
+        ({"client": {"max_in_flight": 1}, "latency": 30.0}, "while waiting for a connection slot"),
         ({"faults": [Fault.slow(60.0)], "image_bytes": 300_000}, "while the answer arrived"),
     ],
 )
@@ -330,13 +332,67 @@ async def test_a_deadline_covers_every_wait_and_says_which_it_cut(
 ) -> None:
     """A service has promised its own caller an answer in time."""
     _, client = await start(**settings)
+    others = [asyncio.create_task(client.core("b"))] if "slot" in stage else []
+    await asyncio.sleep(0.1 * len(others))
     began = asyncio.get_running_loop().time()
 
     with pytest.raises(RequestTimeoutError, match=f"the deadline of 10 s passed {stage}") as caught:
         await client.core("a", deadline=10)
     assert asyncio.get_running_loop().time() - began == pytest.approx(10.0, abs=0.1)
     cut_off = [past.may_be_charged for past in caught.value.history if past.problem == "cut off"]
-    assert cut_off == ([] if "limit" in stage else [True])
+    assert cut_off == ([] if "slot" in stage else [True])
+    await asyncio.gather(*others)
+
+
+async def test_a_call_that_cannot_make_its_deadline_fails_at_once(start: Any) -> None:
+    """Waiting ten seconds to learn that a minute was needed helps nobody."""
+    _, client = await start(faults=[Fault.rate_limited()])
+    began = asyncio.get_running_loop().time()
+
+    with pytest.raises(NotEnoughTimeError, match=r"for about 60\.5 s more") as caught:
+        await client.core("refused", deadline=10)
+    with pytest.raises(NotEnoughTimeError):
+        await client.core("a newcomer", deadline=60)
+
+    assert asyncio.get_running_loop().time() - began < 0.1
+    assert caught.value.wait == pytest.approx(60.5, abs=0.1)
+    assert [past.problem[:3] for past in caught.value.history] == ["429"]
+    assert not caught.value.may_be_charged
+    assert client.estimated_wait() == pytest.approx(60.5, abs=0.1)
+    assert (await client.core("patient", deadline=70)).attempts == 1
+
+
+async def test_a_429_ends_the_calls_that_it_makes_too_late(start: Any) -> None:
+    """Those in the line know at once what those that come later are told."""
+    _, client = await start(
+        faults=[None, Fault.rate_limited()], rate_limit=RateLimit(2), latency=0.5
+    )
+    first = asyncio.create_task(client.core("a"))
+    refused = asyncio.create_task(client.core("b"))
+    waiting = asyncio.create_task(client.core("c", deadline=30))
+    began = asyncio.get_running_loop().time()
+
+    with pytest.raises(NotEnoughTimeError):
+        await waiting
+
+    assert asyncio.get_running_loop().time() - began < 2
+    await asyncio.gather(first, refused)
+
+
+@pytest.mark.parametrize("waiting", [10, 149, 150, 300, 700])
+async def test_the_estimated_wait_is_what_a_newcomer_waits(start: Any, waiting: int) -> None:
+    """A service tells its callers this number: neither minutes too much nor too little."""
+    _, client = await start()
+    others = [asyncio.create_task(client.core(f"number {n}")) for n in range(waiting)]
+    await asyncio.sleep(0)
+
+    estimated = client.estimated_wait()
+
+    began = asyncio.get_running_loop().time()
+    await client.core("newcomer")
+    waited = asyncio.get_running_loop().time() - began
+    assert estimated == pytest.approx(waited, rel=0.05, abs=0.2)
+    await asyncio.gather(*others)
 
 
 @pytest.mark.parametrize("accept", ["image/*", "application/json"])

@@ -9,6 +9,8 @@ from sd3async._clock import LoopClock
 
 T = TypeVar("T")
 
+TICK = 1e-8
+
 
 class StuckError(Exception):
     """Somebody waits, and nothing is left that could wake them."""
@@ -20,7 +22,9 @@ class _NoSelector(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise StuckError("nothing is ready and no timer is set")
-        self.loop.now += max(0.0, timeout)
+        if not vars(self.loop)["_ready"]:
+            # Time moves on, or aiolimiter would look again and again in one instant.
+            self.loop.now += max(TICK, timeout)
         return []
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import attrs
 from hypothesis import strategies as st
 
-from sd3async.limiter import Limiter, Permit, RateLimit, Shape
+from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit, Shape
 from unit.limiter import servers
 from unit.limiter.loops import CLOCK, at
 
@@ -68,7 +68,7 @@ def scenarios(shape: Shape) -> st.SearchStrategy[Scenario]:
     life = st.builds(
         Life,
         gap=st.sampled_from([0.0, 0.0, 0.0, 0.0, 0.3, 1.7, 5.0, 9.9, 23.0]),
-        connecting=st.sampled_from([0.0, 0.0, 0.0, 0.05, 2.0, 12.0]),
+        connecting=st.sampled_from([0.0, 0.0, 0.0, 0.05, 0.3, 2.0, 9.0]),
         sending=st.sampled_from([0.0, 0.0, 0.0, 0.4, 3.0, 11.0]),
         delay=st.sampled_from([0.0, 0.0, 1.0, 1.0, 0.5]),
         thinking=st.sampled_from([0.0, 0.01, 0.3, 8.0, 40.0]),
@@ -107,16 +107,30 @@ async def play(scenario: Scenario) -> Outcome:
 async def _live(number: int, life: Life, scenario: Scenario, outcome: Outcome) -> None:
     with await outcome.limiter.acquire() as permit:
         outcome.granted.append(number)
-        await asyncio.sleep(life.connecting)
-        if life.fate in (Fate.CANCELLED_CONNECTING, Fate.CONNECT_FAILED):
-            return
-        delay = scenario.distance + life.delay * scenario.limit.delay_bound
-        stamp = await _send(permit, life, delay, outcome.stamps)
-        if life.fate is Fate.ANSWERED:
-            await at(stamp + life.thinking)
-            permit.answered()
-        elif life.fate is Fate.DROPPED:
-            await asyncio.sleep(life.thinking)
+        is_over = await _use(permit, life, scenario, outcome.stamps)
+    while not is_over:
+        with await outcome.limiter.acquire(retry=True) as permit:
+            quicker = attrs.evolve(life, connecting=0.0)  # its name is resolved by now
+            is_over = await _use(permit, quicker, scenario, outcome.stamps)
+
+
+async def _use(permit: Permit, life: Life, scenario: Scenario, stamps: list[float]) -> bool:
+    """Connect and send; return whether that was all, or the permit was lost over it."""
+    await asyncio.sleep(life.connecting)
+    if life.fate in (Fate.CANCELLED_CONNECTING, Fate.CONNECT_FAILED):
+        return True
+    try:
+        await permit.ready()
+    except PermitLostError:
+        return False
+    delay = scenario.distance + life.delay * scenario.limit.delay_bound
+    stamp = await _send(permit, life, delay, stamps)
+    if life.fate is Fate.ANSWERED:
+        await at(stamp + life.thinking)
+        permit.answered()
+    elif life.fate is Fate.DROPPED:
+        await asyncio.sleep(life.thinking)
+    return True
 
 
 async def _send(permit: Permit, life: Life, delay: float, stamps: list[float]) -> float:

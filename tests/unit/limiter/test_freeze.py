@@ -9,6 +9,8 @@ from sd3async.limiter import Freeze, Limiter, Permit, RateLimit
 from sd3async.limiter.window import CLOCK_MARGIN
 from unit.limiter.loops import CLOCK, at, run
 
+pytestmark = pytest.mark.usefixtures("no_spread")
+
 LIMIT = RateLimit(max_requests=10, period=10.0, lockout=60.0, delay_bound=0.5)
 SHUT = 60.5
 
@@ -21,6 +23,7 @@ def a_limiter(freezes: list[Freeze] | None = None, *, keys: int = 1) -> Limiter:
 async def refused(limiter: Limiter, retry_after: float | None = None) -> int:
     """Send a request that is refused at once; return its key."""
     with await limiter.acquire() as permit:
+        await permit.ready()
         permit.written()
         permit.refused(retry_after)
         return permit.key
@@ -29,6 +32,7 @@ async def refused(limiter: Limiter, retry_after: float | None = None) -> int:
 async def accepted(limiter: Limiter, *, retry: bool = False) -> Permit:
     """Send a request that is answered after half a second."""
     with await limiter.acquire(retry=retry) as permit:
+        await permit.ready()
         permit.written()
         await asyncio.sleep(0.5)
         permit.answered()
@@ -44,7 +48,7 @@ def test_a_refusal_stops_everybody_then_one_goes_then_the_rest() -> None:
 
         permits = await asyncio.gather(*(accepted(limiter) for _ in range(5)))
 
-        granted_at = [permit.granted_at for permit in permits]
+        granted_at = [permit.instant for permit in permits]
         step = (10.0 + CLOCK_MARGIN + 0.75) / 9  # one request less, half as much delay again
         assert granted_at[0] == pytest.approx(SHUT)
         assert granted_at[1] == pytest.approx(SHUT + max(0.5, step))
@@ -60,15 +64,16 @@ def test_a_probe_that_takes_long_holds_the_rest_for_one_second() -> None:
         limiter = a_limiter()
         await refused(limiter)
         probe = await limiter.acquire()
+        assert probe.instant == pytest.approx(SHUT)
         waiting = asyncio.create_task(limiter.acquire())
-        await asyncio.sleep(5.0)  # connecting
+        await at(SHUT + 5.0)  # connecting
+        await probe.ready()
         probe.written()
 
         second = await waiting
 
-        assert probe.granted_at == pytest.approx(SHUT)
-        assert second.granted_at >= SHUT + 5.0 + 1.0
-        assert second.granted_at < SHUT + 5.0 + 2.5
+        assert second.instant >= SHUT + 5.0 + 1.0
+        assert second.instant < SHUT + 5.0 + 2.5
 
     run(main())
 
@@ -86,7 +91,7 @@ def test_a_refused_probe_shuts_the_key_again() -> None:
         await waiting
         third = await behind
 
-        assert third.granted_at == pytest.approx(2 * SHUT)
+        assert third.instant == pytest.approx(2 * SHUT)
         assert [freeze.first_of_episode for freeze in freezes] == [True, False]
 
     run(main())
@@ -104,7 +109,7 @@ def test_a_probe_may_be_reported_refused_after_it_was_closed() -> None:
         probe.refused(None)
 
         assert [freeze.first_of_episode for freeze in freezes] == [True, False]
-        assert (await limiter.acquire()).granted_at == pytest.approx(2 * SHUT + 0.5)
+        assert (await limiter.acquire()).instant == pytest.approx(2 * SHUT + 0.5)
 
     run(main())
 
@@ -118,12 +123,12 @@ def test_a_cancelled_probe_hands_its_part_to_the_next() -> None:
         first = asyncio.create_task(limiter.acquire())
         second = asyncio.create_task(limiter.acquire())
         probe = await first
-        await asyncio.sleep(3.0)
+        await at(SHUT + 3.0)
         assert not second.done()
 
         probe.close()
 
-        assert (await second).granted_at == pytest.approx(SHUT + 3.0)
+        assert (await second).instant == pytest.approx(SHUT + 3.0)
 
     run(main())
 
@@ -140,7 +145,7 @@ def test_a_retry_after_wins_and_the_event_says_until_when() -> None:
 
         assert freezes == [Freeze(key=0, until=101.5, seconds=100.5, first_of_episode=True)]
         assert limiter.state().frozen_until == 101.5
-        assert (await limiter.acquire()).granted_at == pytest.approx(101.5)
+        assert (await limiter.acquire()).instant == pytest.approx(101.5)
 
     run(main())
 
@@ -187,7 +192,7 @@ def test_nobody_is_served_while_frozen_however_the_line_changes() -> None:
         await at(SHUT - 0.01)
 
         assert not any(task.done() for task in (*waiting[1:], late))
-        assert (await waiting[1]).granted_at == pytest.approx(SHUT)
+        assert (await waiting[1]).instant == pytest.approx(SHUT)
 
     run(main())
 
@@ -205,12 +210,13 @@ def test_retries_go_first_after_the_thaw_in_their_own_order() -> None:
 
         await refused(limiter)
         async with asyncio.TaskGroup() as group:
+            group.create_task(client("at the front", retry=False))
             group.create_task(client("newcomer", retry=False))
             await asyncio.sleep(1.0)
             group.create_task(client("retry 1", retry=True))
             group.create_task(client("retry 2", retry=True))
 
-        assert order == ["retry 1", "retry 2", "newcomer"]
+        assert order == ["at the front", "retry 1", "retry 2", "newcomer"]
 
     run(main())
 
@@ -258,7 +264,7 @@ def test_the_bucket_shape_freezes_too_and_follows_the_lowered_limit() -> None:
         limiter = Limiter(RateLimit(max_requests=10, shape="bucket"), clock=CLOCK)
         await refused(limiter)
 
-        granted_at = [(await accepted(limiter)).granted_at for _ in range(30)]
+        granted_at = [(await accepted(limiter)).instant for _ in range(30)]
 
         assert granted_at[0] == pytest.approx(SHUT)
         rate = 10 / (granted_at[-1] - granted_at[-11])

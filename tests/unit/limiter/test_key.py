@@ -20,7 +20,6 @@ def a_key(limit: RateLimit = LIMIT) -> Key:
 def passed_probe(key: Key, now: float) -> None:
     probe = key.grant(now)
     assert probe is not None
-    key.window.refund()
     key.probe_closed(probe, now, accepted=True)
 
 
@@ -90,7 +89,6 @@ def test_a_probe_without_refusal_for_a_second_is_accepted() -> None:
     assert probe is not None
 
     key.probe_written(probe, SHUT)
-    key.window.refund()
 
     assert key.opens_at(SHUT + PROBE_PATIENCE) <= SHUT + PROBE_PATIENCE
     assert key.grant(SHUT + PROBE_PATIENCE) is None
@@ -102,7 +100,6 @@ def test_a_probe_that_was_never_sent_is_followed_by_another() -> None:
     key.freeze(0.0, None)
     first = key.grant(SHUT)
     assert first is not None
-    key.window.refund()
 
     key.probe_closed(first, SHUT, accepted=False)
 

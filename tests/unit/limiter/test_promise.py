@@ -41,7 +41,7 @@ async def check_that_nothing_is_lost(outcome: Outcome, limit: RateLimit) -> None
     began = CLOCK.monotonic()
     permits = [await limiter.acquire() for _ in range(limit.max_requests)]
     if limit.shape != "bucket":
-        assert CLOCK.monotonic() == began
+        assert CLOCK.monotonic() - began <= limit.period / 10
     for permit in permits:
         permit.close()
 
@@ -99,6 +99,7 @@ def send_under_several_loops(limit: RateLimit, rests: list[float]) -> list[float
     async def send_five() -> float:
         for _ in range(5):
             with await limiter.acquire() as permit:
+                await permit.ready()
                 permit.written()
                 stamps.append(CLOCK.monotonic() + limit.delay_bound * (len(stamps) % 2))
         return CLOCK.monotonic()

@@ -18,12 +18,12 @@ stamps_of_any_kind = st.lists(
 )
 
 
-def a_window(stamps: list[float], unwritten: int = 0, *, any_phase: bool = True) -> Window:
+def a_window(stamps: list[float], open_ended: int = 0, *, any_phase: bool = True) -> Window:
     window = Window(PERIOD, any_phase=any_phase)
     for stamp in stamps:
         window.add(stamp)
-    for _ in range(unwritten):
-        window.grant()
+    for _ in range(open_ended):
+        window.add(math.inf)
     return window
 
 
@@ -43,16 +43,16 @@ def heaviest(stamps: list[float], now: float) -> float:
 
 @given(stamps_of_any_kind, st.integers(0, 2), st.integers(1, 8), st.floats(-5, 30))
 def test_it_opens_exactly_when_every_counter_has_room(
-    stamps: list[float], unwritten: int, limit: int, elsewhen: float
+    stamps: list[float], open_ended: int, limit: int, elsewhen: float
 ) -> None:
     """Earlier would be refused by some server, later would waste the ceiling."""
-    opens_at = a_window(stamps, unwritten).opens_at(limit)
+    opens_at = a_window(stamps, open_ended).opens_at(limit)
 
     instants = [elsewhen]
     if math.isfinite(opens_at):
         instants += [opens_at - 1e-6, opens_at + 1e-6]
     for now in instants:
-        has_room = heaviest(stamps, now) + unwritten + 1 <= limit + 1e-9
+        has_room = heaviest(stamps, now) + open_ended + 1 <= limit + 1e-9
         assert has_room == (now >= opens_at)
 
 
@@ -66,12 +66,12 @@ def test_the_log_rule_alone_counts_one_period(stamps: list[float], limit: int) -
     assert opens_at == expected
 
 
-def test_only_an_event_opens_a_window_full_of_unwritten_requests() -> None:
-    """Nobody knows when an unwritten request will be stamped, so no timer can help."""
-    window = a_window([], unwritten=2)
+def test_only_an_event_opens_a_window_full_of_requests_going_out() -> None:
+    """Nobody knows when an upload's end will be stamped, so no timer can help."""
+    window = a_window([], open_ended=2)
 
     assert window.opens_at(2) == math.inf
-    window.refund()
+    window.remove(math.inf)
     assert window.opens_at(2) == -math.inf
 
 
@@ -113,8 +113,8 @@ def test_every_change_is_minded_at_once() -> None:
     answers = [window.opens_at(2)]
     changes: list[Callable[[], None]] = [
         partial(window.add, 2.0),
-        window.grant,
-        window.refund,
+        partial(window.add, math.inf),
+        partial(window.remove, math.inf),
         partial(window.remove, 2.0),
     ]
 
@@ -122,8 +122,8 @@ def test_every_change_is_minded_at_once() -> None:
         change()
         answers.append(window.opens_at(2))
 
-    two, three, three_and_one_unwritten = SPAN * 3 / 2, SPAN * 5 / 3, 2.0 + 2 * SPAN
-    assert answers == pytest.approx([two, three, three_and_one_unwritten, three, two])
+    two, three, three_and_one_open = SPAN * 3 / 2, SPAN * 5 / 3, 2.0 + 2 * SPAN
+    assert answers == pytest.approx([two, three, three_and_one_open, three, two])
 
 
 def test_a_changed_limit_is_minded_at_once() -> None:

@@ -1,0 +1,159 @@
+"""What a call of each kind sends, and what it makes of the answer."""
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Generic, Protocol, Self, TypeVar
+
+import attrs
+
+from sd3async.endpoints import BALANCE_PATH, ENDPOINTS
+from sd3async.models.requests import GenerationRequest, check_image
+from sd3async.models.results import GeneratedImage, Timings
+from sd3async.models.sources import ImageSource, Upload, prepare
+from sd3async.multipart import MultipartBody, encode
+from sd3async.sinks import open_sink
+from sd3async.transport import Answer, Message
+from sd3async.wire import ImageReader, form_fields, read_balance
+
+T = TypeVar("T")
+
+_BALANCE_BYTES = 64 * 1024
+
+
+class Told(Protocol):
+    """What a call can tell of itself so far."""
+
+    attempts: int
+    unknown_charges: int
+
+    def timings(self) -> Timings:
+        """Return where the time went, up to now."""
+        ...
+
+
+class Exchange(ABC, Generic[T]):
+    """One message and the reading of its answer, as often as it takes.
+
+    Entering it prepares all that can go wrong before anything is sent.
+
+    Attributes:
+        endpoint: Its name, for observers.
+        credits: The documented price of a success; 0 where nothing can be charged.
+        is_replayable: Whether the message can be sent again.
+    """
+
+    endpoint: str
+    credits: float = 0.0
+    is_replayable: bool = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    @abstractmethod
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return what to send: a fresh one for each attempt."""
+
+    @abstractmethod
+    async def read(self, answer: Answer, call: Told) -> T:
+        """Make a result of an answer that is a success."""
+
+
+class Balance(Exchange[float]):
+    """The credits left.
+
+    Source:
+        GET /v1/user/balance.
+    """
+
+    endpoint = "balance"
+
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return a GET, which costs nothing."""
+        return Message("GET", base_url + BALANCE_PATH, {**headers, "accept": "application/json"})
+
+    async def read(self, answer: Answer, call: Told) -> float:
+        """Return the credits left."""
+        return read_balance(answer.status, await answer.read(_BALANCE_BYTES))
+
+
+class Generation(Exchange[GeneratedImage]):
+    """One image.
+
+    Args:
+        request: What to generate.
+        path: The file to stream it into; None keeps it in memory.
+        accept: The `accept` header.
+        max_bytes: The largest image to take in [bytes].
+    """
+
+    def __init__(
+        self, request: GenerationRequest, *, path: Path | None, accept: str, max_bytes: int
+    ) -> None:
+        self.endpoint = request.endpoint
+        self.credits = request.credits
+        self._request = request
+        self._accept = accept
+        self._max_bytes = max_bytes
+        self._sink = open_sink(path)
+
+    async def __aenter__(self) -> Self:
+        self._body = await _lay_out(self._request)
+        self.is_replayable = self._body.is_replayable
+        await self._sink.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._sink.__aexit__(*_)
+
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return a POST of the form; its images are read anew each time."""
+        url = base_url + ENDPOINTS[self.endpoint].path
+        return Message("POST", url, {**headers, "accept": self._accept}, self._body)
+
+    async def read(self, answer: Answer, call: Told) -> GeneratedImage:
+        """Stream the image to where it belongs."""
+        reader = ImageReader(answer.status, answer.headers, max_bytes=self._max_bytes)
+        try:
+            await self._sink.restart()
+            async with aclosing(answer.pieces()) as pieces:
+                async for piece in pieces:
+                    if data := reader.feed(piece):
+                        await self._sink.write(data)
+            reader.finish()
+            kept = await self._sink.finish()
+        except OSError as error:
+            raise self._lost(error) from error
+        return GeneratedImage(
+            data=None if isinstance(kept, Path) else kept,
+            path=kept if isinstance(kept, Path) else None,
+            content_type=reader.content_type,
+            size=reader.size,
+            seed=reader.seed,
+            finish_reason=reader.finish_reason,
+            request_id=reader.request_id,
+            request=self._request,
+            credits=self.credits,
+            attempts=call.attempts,
+            unknown_charges=call.unknown_charges,
+            timings=call.timings(),
+        )
+
+    def _lost(self, error: OSError) -> OSError:
+        words = f"{error.strerror or error}: the image was paid for ({self.credits:g} credits)"
+        return OSError(error.errno or errno.EIO, f"{words} and is lost", error.filename)
+
+
+async def _lay_out(request: GenerationRequest) -> MultipartBody:
+    uploads: dict[str, Upload] = {}
+    for attribute in attrs.fields(type(request)):
+        source = getattr(request, attribute.name)
+        if isinstance(source, ImageSource):
+            upload = uploads[attribute.name] = await prepare(source, attribute.name)
+            check_image(upload.facts)
+    return encode(form_fields(request), uploads)

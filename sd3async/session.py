@@ -1,0 +1,172 @@
+"""The session manager: what a client and its variants share, and the calls they have under way."""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from sd3async import config
+from sd3async._clock import Clock
+from sd3async.call import Call, Options
+from sd3async.endpoints import Service
+from sd3async.errors import ClientClosedError
+from sd3async.exchange import Exchange
+from sd3async.limiter import Freeze, Limiter, RateLimit
+from sd3async.telemetry import Announcer, Frozen
+from sd3async.transport import Secret, Transport
+
+T = TypeVar("T")
+
+
+class Session:
+    """Keys with their limiter, connections, and who uses them.
+
+    Whoever makes calls is a user: a client or a variant. Connections are closed with the last one:
+    one that is inside `async with`, or has calls under way, keeps them open for itself.
+
+    Args:
+        keys: The keys; never shown.
+        service: Who is called.
+        rate_limit: The limit of each key.
+        transport: The connections.
+        max_in_flight: Most calls under way at once.
+        clock: Time.
+        announce: Told when a key is frozen.
+
+    Attributes:
+        limiter: Grants the permits of all keys.
+        freezes: How many times a 429 has stopped a key.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: tuple[str, ...],
+        service: Service,
+        rate_limit: RateLimit,
+        transport: Transport,
+        max_in_flight: int,
+        clock: Clock,
+        announce: Announcer,
+    ) -> None:
+        self.keys = keys
+        self.service = service
+        self.rate_limit = rate_limit
+        self.transport = transport
+        self.max_in_flight = max_in_flight
+        self.clock = clock
+        self.limiter = Limiter(rate_limit, keys=len(keys), clock=clock, on_freeze=self._on_freeze)
+        self.freezes = 0
+        self._announce = announce
+        self._numbers = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: dict[Call[Any], object] = {}  # and who made each
+        self._entered: Counter[object] = Counter()  # how often each user is inside `async with`
+        self._is_to_close = False
+
+    async def call(
+        self, exchange: Exchange[T], options: Options, *, user: object, deadline: float | None
+    ) -> T:
+        """Make a call, from waiting for a slot to the last retry.
+
+        Args:
+            exchange: What is sent, and how the answer is read.
+            options: Those of the user.
+            user: Whoever makes the call.
+            deadline: How long it may take in all [s]; None is for ever.
+        """
+        self._enter_loop()
+        call = Call(exchange, self, options, number=next(self._numbers), deadline=deadline)
+        self._calls[call] = user
+        try:
+            return await call.run()
+        finally:
+            del self._calls[call]
+            call.over.set_result(None)
+            if self._is_to_close and not self._calls:
+                await self._close_if_unused()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncGenerator[None]:
+        """Hold a connection slot: from before the first permit to the end of the last attempt."""
+        self._queued += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._queued -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def estimated_wait(self, *, retry: bool = False) -> float:
+        """Return how long a call that began now would wait for leave to be sent [s].
+
+        Args:
+            retry: Whether it goes before all others.
+        """
+        ahead = 0 if retry or self._loop is None else self._queued
+        return self.limiter.estimated_wait(retry=retry, behind=ahead)
+
+    def headers(self, key: int) -> dict[str, str]:
+        """Return the request headers of one key."""
+        return {
+            "authorization": Secret(f"Bearer {self.keys[key]}"),
+            "user-agent": config.user_agent(),
+        }
+
+    async def enter(self, user: object) -> None:
+        """Take note that a user has entered; nobody else's leaving closes its connections."""
+        self._enter_loop()
+        self._is_to_close = False
+        self._entered[user] += 1
+        await self.transport.open()
+
+    async def exit(self, user: object) -> None:
+        """Take note that a user has left; its last leaving ends its calls."""
+        self._entered[user] -= 1
+        if self._entered[user] <= 0:
+            await self.leave(user)
+
+    async def leave(self, user: object) -> None:
+        """End the calls of a user, and close the connections with the last one."""
+        del self._entered[user]
+        mine = [call for call, who in self._calls.items() if who is user]
+        for call in mine:
+            call.end(ClientClosedError("the client was closed while the call was under way"))
+        self._is_to_close = True
+        if mine:
+            await asyncio.wait([call.over for call in mine])
+        await self._close_if_unused()
+
+    async def _close_if_unused(self) -> None:
+        if self._is_to_close and not self._calls and not self._entered:
+            self._is_to_close = False
+            await self.transport.aclose()
+
+    def _enter_loop(self) -> None:
+        """Begin anew in another event loop: slots belong to one.
+
+        Raises:
+            RuntimeError: Another event loop that is still running uses the same client.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        if self._loop is not None and self._loop.is_running():
+            raise RuntimeError(
+                "this client is in use in another event loop; make one client for each"
+            )
+        self._loop = loop
+        self._slots = asyncio.Semaphore(self.max_in_flight)
+        self._queued = 0
+        self._calls.clear()  # those of a loop that ended in their middle
+        self._entered.clear()
+
+    def _on_freeze(self, freeze: Freeze) -> None:
+        self.freezes += freeze.first_of_episode
+        self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
+        for call in list(self._calls):
+            call.end_if_late()

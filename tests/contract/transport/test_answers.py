@@ -1,0 +1,174 @@
+"""Reading answers: in pieces, whole, compressed, endless."""
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from contextlib import aclosing
+
+import aiohttp
+import pytest
+
+from sd3async import ResponseReadError, SD3Error, UnexpectedResponseError
+from support.raw import PATIENT, Journal, Peer, exchange, post, raw_server, transport
+
+MIB = 2**20
+
+
+def packed_zeros(size: int) -> bytes:
+    packer = zlib.compressobj(9, wbits=31)
+    blocks = [packer.compress(bytes(MIB)) for _ in range(size // MIB)]
+    return b"".join([*blocks, packer.flush()])
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_answer_comes_in_large_pieces_and_whole(chunked: bool) -> None:
+    """Every piece costs a pass of the loop."""
+    body = bytes(range(256)) * 16_000
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        if not chunked:
+            await peer.answer(body)
+            return
+        peer.writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        for start in range(0, len(body), 60_000):
+            piece = body[start : start + 60_000]
+            peer.writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await peer.writer.drain()
+        peer.writer.write(b"0\r\n\r\n")
+
+    async with raw_server(behave) as url, transport() as through:
+        with await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer:
+            async with aclosing(answer.pieces()) as pieces:
+                taken = [piece async for piece in pieces]
+
+    assert b"".join(taken) == body
+    assert max(map(len, taken)) < MIB
+
+
+async def test_headers_are_found_whatever_their_case() -> None:
+    """HTTP does not care, and proxies change it."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(b"", "200 OK", "X-Request-ID: 7")
+
+    async with raw_server(behave) as url, transport() as through:
+        with await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer:
+            assert answer.headers["x-request-id"] == "7"
+
+
+@pytest.mark.parametrize("own_session", [True, False])
+@pytest.mark.parametrize(
+    ("coding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+async def test_an_answer_compressed_all_the_same_is_read(
+    coding: str, pack: Callable[[bytes], bytes], own_session: bool
+) -> None:
+    """Some proxies compress for whoever asks; the image is paid."""
+    body = bytes(range(256)) * 4_000
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(pack(body), "200 OK", f"content-encoding: {coding}")
+
+    async with raw_server(behave) as url, aiohttp.ClientSession() as session:
+        options = {} if own_session else {"session": session}
+        async with transport(**options) as through:
+            assert await exchange(through, post(url)) == (200, body)
+
+
+async def test_a_bomb_takes_no_memory() -> None:
+    """400 kB of gzip were 850 MB in memory; whoever reads decides when it is enough."""
+    bomb = packed_zeros(400 * MIB)
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(bomb, "200 OK", "content-encoding: gzip")
+
+    async with raw_server(behave) as url, transport() as through:
+        tracemalloc.start()
+        try:
+            with (
+                await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer,
+                pytest.raises(UnexpectedResponseError, match="larger"),
+            ):
+                await answer.read(20 * MIB)
+            with await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer:
+                assert len(await answer.read_error_body()) == 65_536
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert peak < 30 * MIB
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", b"no gzip at all"),
+        ("gzip", gzip.compress(bytes(100_000))[:-20]),
+        ("br", b"anything"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x"))),
+    ],
+)
+async def test_what_cannot_be_unpacked_is_an_error(coding: str, body: bytes) -> None:
+    """Compressed bytes must not be taken for an image's."""
+
+    async def behave(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.answer(body, "200 OK", f"content-encoding: {coding}")
+
+    async with raw_server(behave) as url, transport() as through:
+        with pytest.raises(SD3Error) as caught:
+            await exchange(through, post(url))
+        with await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer:
+            await answer.read_error_body()
+
+    assert isinstance(caught.value, ResponseReadError | UnexpectedResponseError)
+
+
+async def test_an_answer_has_a_largest_size() -> None:
+    """An endless answer ends where the caller says."""
+
+    async def behave(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.answer(b"x" * 1_000)
+
+    async with raw_server(behave) as url, transport() as through:
+        with await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer:
+            assert len(await answer.read(1_000)) == 1_000
+        with (
+            await through.send(post(url), timeouts=PATIENT, watch=Journal()) as answer,
+            pytest.raises(UnexpectedResponseError, match="larger"),
+        ):
+            await answer.read(999)
+
+
+async def test_a_connection_comes_back_when_its_answer_was_read() -> None:
+    """And is closed when it was not."""
+    seen: list[int] = []
+
+    async def behave(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            seen.append(peer.number)
+            await peer.answer(b"x" * 2_000_000)
+
+    async with raw_server(behave) as url, transport() as through:
+        for _ in range(3):
+            await exchange(through, post(url))
+        with await through.send(post(url), timeouts=PATIENT, watch=Journal()):
+            pass
+        await exchange(through, post(url))
+
+    assert seen == [1, 1, 1, 1, 2]
