@@ -114,9 +114,9 @@ async def test_a_bomb_takes_no_memory() -> None:
     ("coding", "body"),
     [
         ("gzip", b"no gzip at all"),
-        ("gzip", gzip.compress(bytes(100_000))[:-20]),
+        ("gzip", gzip.compress(bytes(100_000), mtime=0)[:-20]),
         ("br", b"anything"),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x"))),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0)),
     ],
 )
 async def test_what_cannot_be_unpacked_is_an_error(coding: str, body: bytes) -> None:
