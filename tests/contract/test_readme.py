@@ -57,7 +57,7 @@ def test_the_first_example_generates_what_it_says(
 async def test_the_service_example_serves_images(emulator: Emulator) -> None:
     """One client for the life of the app, closed with it."""
     names = example_with("AppKey")
-    async with TestClient(TestServer(names["make_app"]())) as browser:
+    async with TestClient(TestServer(names["app"])) as browser:
         answer = await browser.get("/draw", params={"prompt": "a teapot"})
 
         assert answer.status == 200

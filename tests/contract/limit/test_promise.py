@@ -43,14 +43,16 @@ class Order:
     manner: Manner
     stall: float
     patience: float | None
+    is_counted_at_head: bool
 
 
 class Peer:
-    """A server that notes when it counts each request: when it has read the last byte of it."""
+    """A server that notes when it counts each request: at its head, or when it has read it all."""
 
-    def __init__(self, manners: dict[int, tuple[Manner, float]]) -> None:
+    def __init__(self, plan: list[Order]) -> None:
         self.stamps: list[float] = []
-        self._manners = manners
+        self._plan = plan
+        self._writers: list[asyncio.StreamWriter] = []
 
     @asynccontextmanager
     async def serve(self) -> AsyncGenerator[str]:
@@ -59,9 +61,12 @@ class Peer:
         server = await asyncio.start_server(self._meet, sock=listener, limit=SMALL_BUFFER)
         async with server:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            server.close()
+            for writer in self._writers:
+                writer.transport.abort()
+            await asyncio.sleep(30)  # until the last one has stalled enough
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while await self._exchange(reader, writer):
                 pass
@@ -71,20 +76,21 @@ class Peer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         size = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         number = int(head.partition("stability-client-id: ")[2].partition("\r\n")[0])
-        manner, stall = self._manners[number]
+        order = self._plan[number]
+        manner = order.manner
+        if order.is_counted_at_head or manner is Manner.REFUSE_EARLY:
+            self.stamps.append(CLOCK.monotonic())
         if manner is Manner.STALL and size > len(UPLOAD):
             # A small request lies in this side's buffers by then: no client can see that.
-            await asyncio.sleep(stall)
+            await asyncio.sleep(order.stall)
         if manner is Manner.REFUSE_EARLY:
-            self.stamps.append(CLOCK.monotonic())
             writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
         if manner in (Manner.REFUSE_EARLY, Manner.RESET):
             return False
-        try:
-            while size:
-                size -= len(await reader.readexactly(min(size, SMALL_BUFFER)))
-        finally:
-            self.stamps.append(CLOCK.monotonic())  # a part of a body counts as well
+        while size:
+            size -= len(await reader.readexactly(min(size, SMALL_BUFFER)))
+        if not order.is_counted_at_head:
+            self.stamps.append(CLOCK.monotonic())
         if manner is Manner.CLOSE:
             return False
         if manner is Manner.ANSWER_LATE:
@@ -104,6 +110,7 @@ orders = st.builds(
     manner=st.sampled_from([Manner.ANSWER, Manner.STALL, *Manner]),
     stall=st.sampled_from([0.3, 2.0, 11.0, 23.0]),
     patience=st.sampled_from([None, None, None, 0.0, 0.05, 4.0, 11.0]),
+    is_counted_at_head=st.booleans(),
 )
 
 
@@ -124,7 +131,7 @@ def test_the_clients_own_calls_never_break_the_limit(limit: int, plan: list[Orde
 
 
 async def _play(rate_limit: RateLimit, plan: list[Order]) -> list[float]:
-    peer = Peer({number: (order.manner, order.stall) for number, order in enumerate(plan)})
+    peer = Peer(plan)
     async with (
         peer.serve() as url,
         SD3Client(
