@@ -43,6 +43,7 @@ _PROBE_SECONDS = 1.0
 """How long the kernel is asked about a request that has left: any round trip is shorter [s]."""
 _ESTABLISHED = 1
 """The only TCP state in which neither side has closed a connection."""
+_RESET = struct.pack("ii", 1, 0)
 _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError, asyncio.CancelledError)
 """What aiohttp raises when it cannot go on; the last two when a session is closed under it."""
 _UNTRUSTED = (ssl.CertificateError, aiohttp.ServerFingerprintMismatch)
@@ -100,7 +101,6 @@ class _Line:
         self._probe: socket.socket | None = None
         self._acked_before = -1
         self.is_closing = transport.is_closing
-        self.abort = transport.abort
 
     def watch(self) -> None:
         """Begin to ask the kernel."""
@@ -141,6 +141,17 @@ class _Line:
         if isinstance(protocol, asyncio.Protocol) and self._probe and is_plain:
             with suppress(OSError):
                 protocol.data_received(self._probe.recv(_PIECE_BYTES))
+
+    def abort(self) -> None:
+        """Close it at once, and let nothing more leave.
+
+        Closed without a reset, the kernel would go on sending what it holds: an upload that was
+        given up would arrive whole once its peer reads again.
+        """
+        if self._probe is not None:
+            with suppress(OSError):
+                self._probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     def forget(self) -> None:
         """Give the second descriptor back."""
@@ -389,9 +400,9 @@ class Answer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._sending.stop()
         if not self._sending.is_written:
             self._sending.abort()
+        self._sending.stop()
         self._response.release()  # back to the pool if it was read to its end, else closed
 
 
@@ -520,8 +531,8 @@ class Transport:
             return Answer(sending.response, sending)
         except BaseException as caught:  # noqa: BLE001  # raised below, or explained
             error = sending.explain(caught)
-        sending.stop()
         sending.abort()
+        sending.stop()
         while sending.task is not None and not sending.task.done():
             try:
                 await asyncio.wait([sending.task])

@@ -65,6 +65,34 @@ async def test_closing_ends_what_is_under_way_and_sends_nothing_again() -> None:
             assert not isinstance(end, InvalidRequestError)
 
 
+async def test_an_upload_that_is_given_up_never_arrives_whole() -> None:
+    """The kernel sent on what it held: seconds later the server had it all, counted and billed."""
+    arrived: list[int] = []
+
+    async def behave(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await given_up.wait()
+        try:
+            while piece := await peer.reader.read(65536):
+                arrived.append(len(piece))
+        finally:
+            ended.set()
+
+    given_up, ended = asyncio.Event(), asyncio.Event()
+    async with raw_server(behave, buffer=4096) as url:
+        through = Transport(max_connections=1)
+        watch = Journal()
+        call = asyncio.create_task(exchange(through, post(url, upload(400_000)), watch))
+        await asyncio.sleep(0.3)
+        call.cancel()
+        await asyncio.wait([call])
+        given_up.set()
+        await asyncio.wait_for(ended.wait(), 5)
+
+        assert sum(arrived) < 400_000
+        await through.aclose()
+
+
 async def test_a_later_request_opens_anew() -> None:
     """A client may be closed and used again."""
 
