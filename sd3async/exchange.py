@@ -10,6 +10,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import attrs
 
 from sd3async.endpoints import BALANCE_PATH, ENDPOINTS
+from sd3async.errors import RequestTimeoutError
 from sd3async.models.requests import GenerationRequest, check_image
 from sd3async.models.results import GeneratedImage, Timings
 from sd3async.models.sources import ImageSource, Upload, prepare
@@ -127,6 +128,8 @@ class Generation(Exchange[GeneratedImage]):
                         await self._sink.write(data)
             reader.finish()
             kept = await self._sink.finish()
+        except RequestTimeoutError:  # an OSError too, by Python's tree
+            raise
         except OSError as error:
             raise self._lost(error) from error
         return GeneratedImage(

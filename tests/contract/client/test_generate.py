@@ -306,6 +306,19 @@ async def test_silence_ends_in_a_timeout_that_may_have_been_charged(start: Any) 
     assert caught.value.history[0].may_be_charged
 
 
+@pytest.mark.parametrize("to", [None, "a.png"])
+async def test_an_answer_that_stalls_half_way_is_no_disk_that_failed(
+    start: Any, tmp_path: Path, to: str | None
+) -> None:
+    """A timeout is an `OSError` to Python, but this one is the network's, and may pass."""
+    _, client = await start(
+        faults=[Fault.slow(60.0)], image_bytes=300_000, client={"timeouts": Timeouts(attempt=10.0)}
+    )
+    image = await client.core("a", to=to and tmp_path / to)
+
+    assert (image.attempts, image.unknown_charges) == (2, 1)
+
+
 async def test_a_refused_connection_is_free_and_tried_again() -> None:
     """Nothing was sent, so nothing can have been charged."""
     async with Emulator() as emulator:
