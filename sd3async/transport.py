@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import socket
 import ssl
 import struct
@@ -48,6 +49,7 @@ _BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError, asyn
 """What aiohttp raises when it cannot go on; the last two when a session is closed under it."""
 _UNTRUSTED = (ssl.CertificateError, aiohttp.ServerFingerprintMismatch)
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+_QUOTATION = re.compile(r"[:'\"\n].*", re.DOTALL)
 _BROKE_OFF = "the answer broke off before its end"
 
 
@@ -559,13 +561,15 @@ def _scrubbed(error: BaseException) -> BaseException:
     """Return an error without what may hold a key or a password.
 
     That is request headers and connection keys, which aiohttp keeps as tuples; URLs of proxies;
-    and frames, whose locals hold any of these, so the errors behind this one go as well.
+    what a malformed answer said, for it may be an echo; and frames, whose locals hold any of
+    these, so the errors behind this one go as well.
     """
     error.__cause__ = error.__context__ = error.__traceback__ = None
     error.args = tuple(arg for arg in error.args if isinstance(arg, str | int))
     if isinstance(error, aiohttp.ClientResponseError):
         url = error.request_info.real_url.with_user(None)
         error.request_info = aiohttp.RequestInfo(url, error.request_info.method, _NO_HEADERS, url)
+        error.message = _QUOTATION.sub("", error.message)
     return error
 
 

@@ -29,6 +29,7 @@ def reachable(error: BaseException | None, seen: set[int]) -> Iterator[str]:
 ENDINGS = {
     "no HTTP": b"hello there, this is no HTTP at all\r\n\r\n",
     "bad header": b"HTTP/1.1 200 OK\r\nbad header\x00: x\r\n\r\n",
+    "echo in a header": f"HTTP/1.1 200 OK\r\nx: Bearer {KEY}\x00\r\n\r\n".encode(),
     "bad length": b"HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n",
     "endless header": b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000,
     "bad chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
