@@ -37,7 +37,7 @@ from sd3async.telemetry import (
     Retried,
 )
 from sd3async.transport import Answer, Transport
-from sd3async.wire import read_error, read_retry_after
+from sd3async.wire import read_error, read_request_id, read_retry_after
 
 T = TypeVar("T")
 
@@ -99,6 +99,7 @@ class Call(Generic[T]):
         deadline: How long it may take in all, waiting included [s]; None is for ever.
 
     Attributes:
+        secrets: Keys, which are struck out of whatever the service says.
         attempts: Requests sent, or begun to be.
         unknown_charges: How many of them may have been charged though no image came of it.
         history: What those that failed met.
@@ -114,6 +115,7 @@ class Call(Generic[T]):
         number: int,
         deadline: float | None,
     ) -> None:
+        self.secrets = session.keys
         self.attempts = 0
         self.unknown_charges = 0
         self.history: list[FailedAttempt] = []
@@ -275,7 +277,7 @@ class Call(Generic[T]):
             attempt.answered_at,
             attempt=self.attempts,
             status=answer.status,
-            request_id=answer.headers.get("x-request-id"),
+            request_id=read_request_id(answer.headers, self.secrets),
             seconds=attempt.round_trip,
         )
 
@@ -284,7 +286,7 @@ class Call(Generic[T]):
             answer.status,
             answer.headers,
             await answer.read_error_body(),
-            secrets=self._session.keys,
+            secrets=self.secrets,
             now=self._clock.time(),
         )
 

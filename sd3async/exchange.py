@@ -2,7 +2,7 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
@@ -27,6 +27,7 @@ _BALANCE_BYTES = 64 * 1024
 class Told(Protocol):
     """What a call can tell of itself so far."""
 
+    secrets: Sequence[str]
     attempts: int
     unknown_charges: int
 
@@ -119,7 +120,9 @@ class Generation(Exchange[GeneratedImage]):
 
     async def read(self, answer: Answer, call: Told) -> GeneratedImage:
         """Stream the image to where it belongs."""
-        reader = ImageReader(answer.status, answer.headers, max_bytes=self._max_bytes)
+        reader = ImageReader(
+            answer.status, answer.headers, max_bytes=self._max_bytes, secrets=call.secrets
+        )
         try:
             await self._sink.restart()
             async with aclosing(answer.pieces()) as pieces:

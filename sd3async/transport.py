@@ -35,6 +35,7 @@ from sd3async.errors import (
 from sd3async.models.fields import refuse
 from sd3async.models.sources import Piece
 from sd3async.multipart import MultipartBody
+from sd3async.wire import read_request_id
 
 _PIECE_BYTES = 256 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
@@ -366,9 +367,8 @@ class Answer:
         raise self._sending.explain(caught)
 
     def _unexpected(self, words: str) -> UnexpectedResponseError:
-        request_id = self.headers.get("x-request-id")
         return UnexpectedResponseError(
-            f"the answer {words}", status=self.status, request_id=request_id
+            f"the answer {words}", status=self.status, request_id=read_request_id(self.headers)
         )
 
     async def read(self, max_bytes: int) -> bytes:

@@ -46,7 +46,7 @@ class ImageReader:
         secrets: Sequence[str] = (),
     ) -> None:
         self.size = 0
-        self.request_id = read_request_id(headers)
+        self.request_id = read_request_id(headers, secrets)
         self.seed: int | None = None
         self.finish_reason = ""
         self._status = status
@@ -114,7 +114,7 @@ class ImageReader:
             told = self._finish_json(self._json)
         self.seed = _to_seed(told.get("seed", self._headers.get("seed")))
         reason = told.get("finish_reason") or self._headers.get("finish-reason") or "SUCCESS"
-        self.finish_reason = one_line(reason, limit=60).upper()
+        self.finish_reason = one_line(reason, self._secrets, limit=60).upper()
         if self.finish_reason not in ("SUCCESS", "CONTENT_FILTERED"):
             raise self._unexpected(f"the finish reason {self.finish_reason}")
         if not self._is_whole():
@@ -149,7 +149,8 @@ class ImageReader:
     def _unexpected(
         self, problem: str, answer: JSONPicture | None = None
     ) -> UnexpectedResponseError:
-        kind = one_line(self._headers.get("content-type", "no content type"), limit=60)
+        kind = self._headers.get("content-type", "no content type")
+        kind = one_line(kind, self._secrets, limit=60)
         if answer is not None and not answer.name:
             told = read_body(bytes(answer.kept), self._secrets).sentences
             problem = f"no image, but {'; '.join(told) or 'nothing'!r}"

@@ -82,7 +82,7 @@ def read_error(
         The error, ready to be raised. It may be charged if it is a proxy's word for no answer.
     """
     told = read_body(body, secrets)
-    words = "; ".join(told.sentences) or _words_for_silence(status, headers)
+    words = "; ".join(told.sentences) or _words_for_silence(status, headers, secrets)
     if (wait_asked_for(headers, now=now) or 0) > MAX_RETRY_AFTER:
         words = f"{words} (its Retry-After of more than a day is not heeded)"
     cls = _GATEWAY_CODES.get(told.code, error_class(status, told.name))
@@ -92,7 +92,7 @@ def read_error(
         name=told.name,
         errors=told.sentences,
         error_id=told.error_id,
-        request_id=read_request_id(headers) or told.error_id,
+        request_id=read_request_id(headers, secrets) or told.error_id,
         headers=CIMultiDict((name, redact(value, secrets)) for name, value in headers.items()),
     )
     error.retry_after = read_retry_after(headers, now=now)
@@ -101,15 +101,15 @@ def read_error(
     return error
 
 
-def read_request_id(headers: Mapping[str, str]) -> str | None:
+def read_request_id(headers: Mapping[str, str], secrets: Sequence[str] = ()) -> str | None:
     """Return the `x-request-id` header as something that can be printed and stored, or None."""
-    return one_line(headers.get("x-request-id", ""), limit=_MAX_NAME_CHARS) or None
+    return _label(headers.get("x-request-id"), secrets) or None
 
 
-def _words_for_silence(status: int, headers: Mapping[str, str]) -> str:
+def _words_for_silence(status: int, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
     if 300 <= status < 400:
         return "a redirect, which is never followed: the key goes to no other address"
-    kind = one_line(headers.get("content-type", "").partition(";")[0], limit=_MAX_NAME_CHARS)
+    kind = _label(headers.get("content-type", "").partition(";")[0], secrets)
     return f"no readable error body ({kind or 'no content type'})"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from sd3async.telemetry import (
     Retried,
     Tally,
 )
+from support.pictures import picture
 from support.servers import serve
 
 KEY = "sk-test0123456789abcdef"
@@ -286,6 +288,39 @@ async def test_the_key_is_never_logged(
     for secret in (KEY, KEY[:9], KEY[-6:], "secret prompt"):
         assert secret not in text
     logging.getLogger("sd3async").setLevel(logging.NOTSET)
+
+
+ECHOES = {
+    "error": b'{"error": "the key %s is not known here"}',
+    "other JSON": b'{"authorization": "Bearer %s"}',
+    "page": b"<html><title>Bearer %s</title></html>",
+    "text": b"%s",
+    "nothing": b"",
+    "reason": b'{"finish_reason": "%s", "image": "' + b64encode(picture()) + b'"}',
+}
+
+
+@pytest.mark.parametrize("status", [200, 401])
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_a_key_that_is_echoed_is_struck_out(echo: str, status: int) -> None:
+    """Gateways take keys of any form, and what they say of them is kept in errors and events."""
+    key = "a-gateways-own"
+    events: list[Event] = []
+    body = ECHOES[echo].replace(b"%s", key.encode())
+    headers = {"x-request-id": key, "content-type": key}
+
+    async def respond(request: web.Request) -> web.Response:
+        return web.Response(body=body, status=status, headers=headers)
+
+    async with (
+        serve(respond) as url,
+        SD3Client(key, base_url=url, clock=LoopClock(), observers=[events.append]) as client,
+    ):
+        with pytest.raises(SD3Error) as caught:
+            await client.core("a")
+
+    assert len(events) > 3
+    assert key not in f"{caught.value} {caught.value!r} {vars(caught.value)} {events}".lower()
 
 
 async def test_a_tally_agrees_with_the_server(start: Any) -> None:
