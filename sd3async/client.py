@@ -28,14 +28,11 @@ from sd3async.retry import RetryPolicy
 from sd3async.session import Session
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
 from sd3async.transport import Transport
-from sd3async.wire import ACCEPT_VALUES
+from sd3async.wire import ACCEPT_VALUES, MAX_IMAGE_BYTES
 
 T = TypeVar("T")
 
 Accept: TypeAlias = Literal["image/*", "application/json"]
-
-MAX_IMAGE_BYTES = 128 * 1024 * 1024
-"""Well above any image: the largest answer documented is 16 megapixels."""
 
 
 class SD3Client:

@@ -2,7 +2,7 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
@@ -27,7 +27,7 @@ _BALANCE_BYTES = 64 * 1024
 class Told(Protocol):
     """What a call can tell of itself so far."""
 
-    secrets: Sequence[str]
+    secrets: tuple[str, ...]
     attempts: int
     unknown_charges: int
 

@@ -7,8 +7,8 @@ from sd3async.errors import ResponseReadError, UnexpectedResponseError
 from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
 from sd3async.wire.refusals import one_line, read_body, read_request_id
 
-MAX_IMAGE_BYTES = 64 * 1024 * 1024
-"""Ten times the largest image of these endpoints (1.5 megapixels) without any compression."""
+MAX_IMAGE_BYTES = 128 * 1024 * 1024
+"""Well above any image: the largest answer documented is 16 megapixels."""
 
 _STARTS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 _START_BYTES = 12
