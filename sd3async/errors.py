@@ -26,30 +26,6 @@ from typing import Any
 import attrs
 from multidict import CIMultiDict
 
-__all__ = [
-    "APIError",
-    "AuthenticationError",
-    "BadRequestError",
-    "ClientClosedError",
-    "ConnectFailedError",
-    "ContentFilteredError",
-    "ContentModerationError",
-    "FailedAttempt",
-    "InvalidRequestError",
-    "NotEnoughTimeError",
-    "PayloadTooLargeError",
-    "PaymentRequiredError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RequestTimeoutError",
-    "ResponseReadError",
-    "SD3Error",
-    "ServerError",
-    "TransportError",
-    "UnexpectedResponseError",
-    "UnprocessableError",
-]
-
 
 @attrs.frozen
 class FailedAttempt:
@@ -126,9 +102,7 @@ class TransportError(SD3Error):
         request: The request value, when it is known.
     """
 
-    def __init__(self, message: str, *, request: object | None = None) -> None:
-        super().__init__(message)
-        self.request = request
+    request: object | None = None
 
 
 class ConnectFailedError(TransportError):

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+import sd3async
 from sd3async import errors
 from sd3async.errors import (
     ConnectFailedError,
@@ -17,17 +18,18 @@ from sd3async.errors import (
     UnexpectedResponseError,
 )
 
-CLASSES = [
+CLASSES: list[type[BaseException]] = [
     value
-    for name in errors.__all__
-    if inspect.isclass(value := getattr(errors, name)) and issubclass(value, BaseException)
+    for value in vars(errors).values()
+    if inspect.isclass(value) and issubclass(value, BaseException)
 ]
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_every_error_has_the_one_root(cls: type[BaseException]) -> None:
-    """`except SD3Error` must be enough."""
+    """`except SD3Error` must be enough, and every other one can be named where it is needed."""
     assert issubclass(cls, SD3Error)
+    assert getattr(sd3async, cls.__name__) is cls
     assert cls.__doc__
 
 

@@ -1,4 +1,5 @@
 import errno
+import inspect
 import json
 import os
 import subprocess
@@ -296,7 +297,9 @@ def test_a_missing_module_of_our_own_is_a_bug_and_shows(
         exits.leave(command)
 
 
-ERRORS = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
+ERRORS = [
+    cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, SD3Error)
+]
 
 
 @pytest.mark.parametrize("error", ERRORS)
