@@ -292,13 +292,14 @@ def _progress_bar(fan: _FanOut, requests: Requests) -> AbstractContextManager[ob
     total = len(requests) if isinstance(requests, Sized) else None
 
     def read() -> progress.Snapshot:
-        return progress.Snapshot.of(
-            fan.client,
+        return progress.Snapshot(
             total=total,
             done=fan.done,
             failed=fan.failed,
             in_flight=fan.in_flight,
             credits=fan.credits,
+            ceiling=fan.client.ceiling,
+            frozen_for=fan.client.frozen_for,
         )
 
     return progress.display(read)

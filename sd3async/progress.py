@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TextIO
+from functools import partial
 
 import attrs
 from rich.console import Console, Group, RenderableType
@@ -18,8 +18,6 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-
-from sd3async.client import SD3Client
 
 _FRAMES_PER_SECOND = 4
 _RATE_MEMORY = 60.0  # [s] the rate shown is that of the last minute
@@ -50,30 +48,6 @@ class Snapshot:
     ceiling: float = 0.0
     frozen_for: float = 0.0
     note: str = ""
-
-    @classmethod
-    def of(
-        cls,
-        client: SD3Client,
-        *,
-        done: int,
-        failed: int,
-        in_flight: int,
-        total: int | None,
-        credits: float,  # noqa: A002  # the field's word
-        note: str = "",
-    ) -> "Snapshot":
-        """Take a snapshot of a run through a client, with the state of its limiter."""
-        return cls(
-            done=done,
-            failed=failed,
-            in_flight=in_flight,
-            total=total,
-            credits=credits,
-            ceiling=client.ceiling,
-            frozen_for=client.frozen_for,
-            note=note,
-        )
 
     @property
     def ended(self) -> int:
@@ -129,9 +103,13 @@ class Pace:
         """
         now = self._mark(snapshot)
         since = self._marks[0]
-        done = now.ended - since.ended
-        rate = done / (now.at - since.at) if now.at > since.at else 0.0
-        return Speed(rate, self._left(snapshot, done, now.worked - since.worked))
+        ended = now.ended - since.ended
+        worked = now.worked - since.worked
+        rate = ended / (now.at - since.at) if now.at > since.at else 0.0
+        rest = (snapshot.total or 0) - snapshot.ended
+        if rest <= 0 or ended <= 0 or worked <= 0:
+            return Speed(rate)
+        return Speed(rate, left=snapshot.frozen_for + rest * worked / ended)
 
     def _mark(self, snapshot: Snapshot) -> _Mark:
         at = self._get_time()
@@ -144,13 +122,6 @@ class Pace:
         while len(self._marks) > 2 and self._marks[1].at < at - _RATE_MEMORY:
             self._marks.popleft()
         return mark
-
-    @staticmethod
-    def _left(snapshot: Snapshot, done: int, worked: float) -> float | None:
-        if snapshot.total is None or done <= 0 or worked <= 0:
-            return None
-        rest = max(0, snapshot.total - snapshot.ended)
-        return snapshot.frozen_for + rest * worked / done if rest else None
 
 
 def words(snapshot: Snapshot, speed: Speed) -> str:
@@ -195,26 +166,22 @@ def duration(seconds: float) -> str:
 def display(
     read: Callable[[], Snapshot],
     *,
-    stream: TextIO | None = None,
     console: Console | None = None,
-    get_time: Callable[[], float] = time.monotonic,
     line_period: float = LINE_PERIOD,
 ) -> Generator[Callable[[str], None]]:
     """Show progress while the block runs, and a last line when it ends.
 
     Args:
         read: Takes a snapshot; called from another thread, so it should only read counters.
-        stream: Where to; stderr by default. `NO_COLOR` is honoured.
-        console: A console to draw on, in place of `stream`.
-        get_time: An instant [s], for the rate.
+        console: Where to; stderr by default. `NO_COLOR` is honoured.
         line_period: Between two lines without a terminal [s].
 
     Yields:
         Prints a line of words, above the bar if there is one.
     """
-    if console is None:
-        console = Console(file=stream, stderr=stream is None)
-    pace = Pace(get_time)
+    console = console or Console(stderr=True)
+    say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    pace = Pace(time.monotonic)
     pace.speed(read())  # the start
     if console.is_terminal:
         with Live(
@@ -222,20 +189,16 @@ def display(
             console=console,
             refresh_per_second=_FRAMES_PER_SECOND,
         ):
-            yield lambda line: _print(console, line)
+            yield say
         return
 
     def print_now() -> None:
         snapshot = read()
-        _print(console, words(snapshot, pace.speed(snapshot)))
+        say(words(snapshot, pace.speed(snapshot)))
 
     with _now_and_then(print_now, line_period):
-        yield lambda line: _print(console, line)
+        yield say
     print_now()
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:

@@ -426,14 +426,15 @@ async def _measure(
 
 def _display(client: SD3Client, load: Load, words: str) -> AbstractContextManager[object]:
     def read() -> Snapshot:
-        return Snapshot.of(
-            client,
+        return Snapshot(
             total=load.scenario.requests,
             done=load.ended - load.failed,
             failed=load.failed,
             in_flight=load.in_flight,
             credits=load.credits,
             note=words,
+            ceiling=client.ceiling,
+            frozen_for=client.frozen_for,
         )
 
     return display(read)

@@ -324,13 +324,14 @@ def _progress(client: SD3Client, job: BulkJob) -> Generator[None]:
 
     def read() -> Snapshot:
         stats = job.stats
-        return Snapshot.of(
-            client,
+        return Snapshot(
             done=stats.done - stats.resumed,
             failed=stats.failed + stats.unknown - before.failed - before.unknown,
             in_flight=stats.in_flight,
             total=before.held,
             credits=stats.credits_spent,
+            ceiling=client.ceiling,
+            frozen_for=client.frozen_for,
         )
 
     with display(read):

@@ -240,13 +240,14 @@ class _Progress:
 
     def _read(self, client: SD3Client) -> Snapshot:
         stats = JobStats() if self._job is None else self._job.stats
-        return Snapshot.of(
-            client,
+        return Snapshot(
             total=self._total,
             done=stats.done,
             failed=stats.failed,
             in_flight=stats.in_flight,
             credits=stats.credits_spent,
+            ceiling=client.ceiling,
+            frozen_for=client.frozen_for,
         )
 
     def tell(self, event: Event) -> None:

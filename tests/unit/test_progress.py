@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from sd3async._clock import VirtualClock
-from sd3async.client import SD3Client
 from sd3async.progress import Pace, Snapshot, Speed, display, duration, words
 
 PATIENCE = 10.0  # [s] for a thread that has something to do
@@ -137,7 +136,7 @@ def test_without_a_terminal_lines_come_now_and_then_and_one_at_the_end() -> None
             two_lines.set()
         return snapshot(done=last)
 
-    with display(read, stream=stream, line_period=0.001) as say:
+    with display(read, console=Console(file=stream), line_period=0.001) as say:
         say("a word in between")
         assert two_lines.wait(PATIENCE)
 
@@ -150,8 +149,9 @@ def test_without_a_terminal_lines_come_now_and_then_and_one_at_the_end() -> None
 def test_the_lines_hold_no_terminal_codes() -> None:
     """A log file would be full of escape sequences."""
     stream = io.StringIO()
+    console = Console(file=stream)
 
-    with display(lambda: snapshot(done=1, total=2, frozen_for=3), stream=stream) as say:
+    with display(lambda: snapshot(done=1, total=2, frozen_for=3), console=console) as say:
         say("[bold] 12 apples [/]")
 
     assert "\x1b" not in stream.getvalue()
@@ -182,14 +182,3 @@ def test_a_bar_needs_a_total() -> None:
 
     assert "%" not in stream.getvalue()
     assert "3 done" in stream.getvalue()
-
-
-def test_a_snapshot_of_a_client_tells_its_ceiling() -> None:
-    """The rate would be shown without what it is measured against."""
-    client = SD3Client("key", base_url="http://127.0.0.1:1")
-
-    taken = Snapshot.of(client, done=1, failed=2, in_flight=3, total=9, credits=6.5)
-
-    assert taken.ceiling == pytest.approx(15.0)
-    assert not taken.is_frozen
-    assert taken.ended == 3
