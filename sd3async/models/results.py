@@ -1,8 +1,9 @@
 """What came of a request."""
 
+import shutil
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 
@@ -13,8 +14,6 @@ from sd3async.models.targets import check_target
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
-
-_COPY_BYTES = 256 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -101,13 +100,8 @@ class GeneratedImage:
             OSError: It could not be written; nothing is left behind.
         """
         target = check_target(path, self.content_type.removeprefix("image/"), "path")
-        with PartFile(target) as part:
-            if self.data is not None:
-                part.write(self.data)
-            elif self.path is not None:
-                with self.path.open("rb") as source:
-                    while piece := source.read(_COPY_BYTES):
-                        part.write(piece)
+        with self._open() as source, PartFile(target) as part:
+            shutil.copyfileobj(source, part)
             return part.commit()
 
     def to_pil(self) -> "PILImage":
@@ -118,11 +112,14 @@ class GeneratedImage:
         """
         from PIL import Image
 
+        with self._open() as source, Image.open(source) as image:
+            image.load()
+            return image
+
+    def _open(self) -> BinaryIO:
         if self.data is None and self.path is not None:
-            with Image.open(self.path) as image:
-                image.load()
-                return image
-        return Image.open(BytesIO(self.data or b""))
+            return self.path.open("rb")
+        return BytesIO(self.data or b"")
 
 
 @attrs.frozen(kw_only=True)
