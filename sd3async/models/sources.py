@@ -480,25 +480,21 @@ def as_source(value: Any, field: str) -> ImageSource:
         InvalidRequestError: None of these, no readable image, or too large.
     """
     with _blaming(field):
-        return _as_source(value, field)
-
-
-def _as_source(value: Any, field: str) -> ImageSource:
-    if isinstance(value, ImageSource):
-        return value
-    if hasattr(value, "finish_reason"):  # a GeneratedImage
-        return _as_source(value.path if value.data is None else value.data, field)
-    if isinstance(value, str | os.PathLike):
-        return _of_text(os.fsdecode(cast("str", value)), field)
-    if hasattr(value, "save") and hasattr(value, "width"):
-        return MadeSource(partial(_encode, value))
-    with suppress(TypeError):
-        return _of_buffer(value, memoryview(value), field)
-    if not _can_read(value) and hasattr(value, "file"):
-        return _of_stream(value.file, field)
-    if callable(value) and not inspect.iscoroutinefunction(value):
-        return FactorySource(value)
-    return _of_stream(value, field)
+        if isinstance(value, ImageSource):
+            return value
+        if hasattr(value, "finish_reason"):  # a GeneratedImage
+            return as_source(value.path if value.data is None else value.data, field)
+        if isinstance(value, str | os.PathLike):
+            return _of_text(os.fsdecode(cast("str", value)), field)
+        if hasattr(value, "save") and hasattr(value, "width"):
+            return MadeSource(partial(_encode, value))
+        with suppress(TypeError):
+            return _of_buffer(value, memoryview(value), field)
+        if not _can_read(value) and hasattr(value, "file"):
+            return _of_stream(value.file, field)
+        if callable(value) and not inspect.iscoroutinefunction(value):
+            return FactorySource(value)
+        return _of_stream(value, field)
 
 
 def _of_text(text: str, field: str) -> ImageSource:
