@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sd3async.errors import ResponseReadError, UnexpectedResponseError
+from sd3async.models.sources import MAGIC, kind_of
 from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
 from sd3async.wire.refusals import one_line, read_body, read_request_id
 
 MAX_IMAGE_BYTES = 128 * 1024 * 1024
 """Well above any image: the largest answer documented is 16 megapixels."""
 
-_STARTS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 _START_BYTES = 12
 _ENDS = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9"}
 _TAIL_BYTES = 64
@@ -62,7 +62,7 @@ class ImageReader:
     @property
     def content_type(self) -> str:
         """`image/png`, `image/jpeg` or `image/webp`, by the image's first bytes."""
-        return f"image/{_kind_of(self._start)}"
+        return f"image/{kind_of(self._start)}"
 
     def feed(self, piece: bytes) -> bytes:
         """Take in bytes of the answer.
@@ -83,11 +83,11 @@ class ImageReader:
             if len(piece) < _START_BYTES:
                 return b""
             self._held = None
-            self._json = None if _kind_of(piece) else JSONPicture()
+            self._json = None if kind_of(piece) else JSONPicture()
         image = piece if self._json is None else self._decode(self._json, piece)
         if len(self._start) < _START_BYTES:
             self._start = (self._start + image)[:_START_BYTES]
-            if len(self._start) == _START_BYTES and not _kind_of(self._start):
+            if len(self._start) == _START_BYTES and not kind_of(self._start):
                 raise self._unexpected("a picture that is no jpeg, png or webp")
         self.size += len(image)
         self._tail = (self._tail + image[-_TAIL_BYTES:])[-_TAIL_BYTES:]
@@ -106,7 +106,7 @@ class ImageReader:
         """
         told: Mapping[str, Any] = {}
         if self._held is not None:
-            if self._held.startswith(tuple(s[: len(self._held)] for s in _STARTS.values())):
+            if self._held.startswith(tuple(s[: len(self._held)] for s in MAGIC.values())):
                 raise self._broken_off()
             self._json = JSONPicture()
             self._decode(self._json, self._held)
@@ -159,13 +159,6 @@ class ImageReader:
             status=self._status,
             request_id=self.request_id,
         )
-
-
-def _kind_of(start: bytes) -> str:
-    for kind, magic in _STARTS.items():
-        if start.startswith(magic) and (kind != "webp" or start[8:12] == b"WEBP"):
-            return kind
-    return ""
 
 
 def _to_seed(value: Any) -> int | None:
