@@ -6,37 +6,24 @@ Source:
 
 import attrs
 
-from sd3async.models.requests import (
-    CoreRequest,
-    GenerationRequest,
-    SD3Request,
-    UltraRequest,
-)
-
 
 @attrs.frozen
 class Endpoint:
     """One endpoint.
 
     Attributes:
-        name: Its short name, which is also the client's method.
         path: Its path below the base URL.
-        request_type: The request value it takes.
     """
 
-    name: str
     path: str
-    request_type: type[GenerationRequest]
 
 
-ENDPOINTS: dict[str, Endpoint] = {
-    row.name: row
-    for row in (
-        Endpoint("sd3", "/v2beta/stable-image/generate/sd3", SD3Request),
-        Endpoint("core", "/v2beta/stable-image/generate/core", CoreRequest),
-        Endpoint("ultra", "/v2beta/stable-image/generate/ultra", UltraRequest),
-    )
+ENDPOINTS = {
+    "sd3": Endpoint("/v2beta/stable-image/generate/sd3"),
+    "core": Endpoint("/v2beta/stable-image/generate/core"),
+    "ultra": Endpoint("/v2beta/stable-image/generate/ultra"),
 }
+"""By the names that requests, the client's methods and manifests call them."""
 
 BALANCE_PATH = "/v1/user/balance"
 
@@ -77,10 +64,8 @@ def find_service(name_or_url: str) -> Service:
     Returns:
         The preset whose name or URL it is, else an unnamed service with the official defaults.
     """
-    if name_or_url in SERVICES:
-        return SERVICES[name_or_url]
-    base_url = name_or_url.rstrip("/")
+    wanted = name_or_url.rstrip("/")
     for service in SERVICES.values():
-        if service.base_url == base_url:
+        if wanted in (service.name, service.base_url):
             return service
-    return Service(base_url, base_url)
+    return Service(wanted, base_url=wanted)
