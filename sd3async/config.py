@@ -163,16 +163,6 @@ def _is_key(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[!-~]+", value) is not None
 
 
-def is_official(url: str) -> bool:
-    """Whether a URL is that of the official service.
-
-    Args:
-        url: A base URL.
-    """
-    host = urlsplit(url).hostname or ""
-    return host == "stability.ai" or host.endswith(".stability.ai")
-
-
 def is_loopback(host: str) -> bool:
     """Whether a host is this computer: no network between, and nothing to pay for.
 

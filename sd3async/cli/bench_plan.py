@@ -139,12 +139,12 @@ def check_spending(plan: Plan, options: Mapping[str, Any], *, base_url: str, key
     Raises:
         click.UsageError: It was not asked for in so many words, or it must not be at all.
     """
-    if plan.limit.is_unlimited and config.is_official(base_url):
+    host = urlsplit(base_url).hostname or ""
+    if plan.limit.is_unlimited and f".{host}".endswith(".stability.ai"):
         raise click.UsageError(
             "--no-limit would have the official service lock the key out; it is for gateways and "
             "the emulator"
         )
-    host = urlsplit(base_url).hostname or ""
     if config.is_loopback(host):
         return
     most = plan.most_credits(keys)

@@ -21,7 +21,6 @@ from sd3async.config import (
     check_ca_file,
     check_proxy,
     count_slots,
-    is_official,
     read_deadline,
     user_agent,
 )
@@ -123,13 +122,6 @@ def test_plain_http_elsewhere_must_be_asked_for_by_name() -> None:
     client = SD3Client(KEY, base_url="http://10.0.0.1", allow_insecure_http=True)
 
     assert client.base_url == "http://10.0.0.1"
-
-
-def test_only_the_official_service_is_official() -> None:
-    """Load without a limiter must never go there."""
-    assert is_official("https://api.stability.ai")
-    assert not is_official("https://stability.ai.example")
-    assert not is_official("http://127.0.0.1:1")
 
 
 def test_in_flight_defaults_to_what_one_key_needs() -> None:

@@ -112,10 +112,13 @@ def test_with_a_yes_and_a_cap_it_goes_on(bench: Bench) -> None:
 
 def test_the_official_service_is_never_called_without_the_limiter(bench: Bench) -> None:
     """It answers the 151st request with a minute's lock-out of the key."""
-    result = bench("--no-limit", "--yes", "--max-credits", "1000000")
+    consent = ("--no-limit", "--yes", "--max-credits", "1000000")
+    result = bench(*consent)
+    elsewhere = bench(*consent, "--base-url", "https://stability.ai.example")
 
     assert result.exit_code == 2
     assert "lock the key out" in result.output
+    assert "lock the key out" not in elsewhere.output
 
 
 def test_results_are_never_overwritten(bench: Bench, results: Path) -> None:
