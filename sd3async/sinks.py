@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -21,15 +22,15 @@ class Sink:
     """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._taken = BytesIO()
 
     async def restart(self) -> None:
         """Forget what was taken."""
-        self._pieces.clear()
+        self._taken = BytesIO()
 
     async def write(self, piece: bytes) -> None:
         """Take the next bytes."""
-        self._pieces.append(piece)
+        self._taken.write(piece)
 
     async def finish(self) -> bytes | Path:
         """Keep what was taken.
@@ -37,13 +38,13 @@ class Sink:
         Returns:
             The image, or the file that holds it.
         """
-        return b"".join(self._pieces)
+        return self._taken.getvalue()  # not a copy
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._pieces.clear()
+        self._taken = BytesIO()
 
 
 class _FileSink(Sink):
@@ -56,7 +57,6 @@ class _FileSink(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self._held = 0  # bytes in `_pieces`
         self._is_clean = True  # nothing has been written
 
     async def __aenter__(self) -> Self:
@@ -72,14 +72,12 @@ class _FileSink(Sink):
 
     async def restart(self) -> None:
         await super().restart()
-        self._held = 0
         if not self._is_clean:
             await self._on_disk(self._part.restart)
 
     async def write(self, piece: bytes) -> None:
         await super().write(piece)
-        self._held += len(piece)
-        if self._held >= _FLUSH_BYTES:
+        if self._taken.tell() >= _FLUSH_BYTES:
             await self._on_disk(self._flush)
 
     async def finish(self) -> Path:
@@ -87,9 +85,8 @@ class _FileSink(Sink):
 
     def _flush(self) -> None:
         self._is_clean = False
-        self._part.write(b"".join(self._pieces))
-        self._pieces.clear()
-        self._held = 0
+        self._part.write(self._taken.getvalue())
+        self._taken = BytesIO()
 
     def _commit(self) -> Path:
         self._flush()

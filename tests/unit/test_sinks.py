@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ async def test_an_attempt_begins_anew(tmp_path: Path, before: list[bytes], in_fi
         await sink.write(b"new")
 
         assert kept(await sink.finish()) == b"new"
+
+
+async def test_a_large_image_is_in_memory_once() -> None:
+    """Joining its pieces in the end would double it, and hold the event loop up."""
+    async with open_sink(None) as sink:
+        tracemalloc.start()
+        try:
+            for _ in range(32):
+                await sink.write(bytes(1_000_000))
+            kept_in_memory = await sink.finish()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert len(kept_in_memory) == 32_000_000
+    assert peak < 40_000_000
 
 
 async def test_the_file_is_made_on_entry_and_gone_unless_it_was_finished(tmp_path: Path) -> None:
