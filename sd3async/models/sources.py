@@ -123,12 +123,22 @@ def read_facts(field: str, start_of: Callable[[int], bytes]) -> ImageFacts:
 
     # Photographs may hold megabytes of other things before their size.
     for size in (PIECE_BYTES, MAX_BODY_BYTES):
-        head = io.BytesIO(start if size == PIECE_BYTES else start_of(size))
+        head = _Head(start if size == PIECE_BYTES else start_of(size))
         # The sides as stored: the service does not promise to heed an EXIF rotation.
         width, height = imagesize.get(head, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
         if width > 0 and height > 0:
             return ImageFacts(kind, width, height)
     raise refuse(field, f"is a {kind} image with a damaged header; its size cannot be read")
+
+
+class _Head(io.BytesIO):
+    """An image's beginning. A real one is told in some reads; ten MiB may hold millions of parts."""
+
+    _reads_left = 10_000
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads_left -= 1
+        return super().read(size if self._reads_left > 0 else 0)
 
 
 def _check_size(field: str, size: int, start: int = 0) -> None:
@@ -510,6 +520,7 @@ def _of_text(text: str, field: str) -> ImageSource:
         head, _, encoded = text.partition(",")
         if not re.fullmatch(r"data:image/[\w.+-]+;base64", head):
             raise refuse(field, "is a data URI, but not data:image/…;base64,…")
+        _check_size(field, len(encoded) // 4 * 3 - 2)
         try:
             return BytesSource.of(base64.b64decode(encoded, validate=True), field)
         except binascii.Error as error:

@@ -14,6 +14,7 @@ _OPENING = re.compile(
     rb'("(image|result|base64)"\s{0,16}:\s{0,16}")(?:data:[^",]{1,56},)?+(?=[^"]{64})'
 )
 _MAX_OPENING = 200
+_MAX_DEEPER = 30
 _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 
 
@@ -30,6 +31,7 @@ class JSONPicture:
         self.name = ""
         self._is_inside = False
         self._at = 0  # where in `kept` to look for the next picture
+        self._deeper = 0  # how many were found that are no members of the object
         self._escape = b""  # the beginning of one
         self._quad = b""  # one to four characters of base64, perhaps the last
 
@@ -52,6 +54,9 @@ class JSONPicture:
             self._at = found.end(1)
             if _is_member(self.kept[: self._at]):
                 return self._begin(found[2].decode(), found.end())
+            self._deeper += 1
+            if self._deeper > _MAX_DEEPER:  # each costs a look at all before it
+                raise ValueError(f"more than {_MAX_DEEPER} pictures deeper inside")
         if len(self.kept) > MAX_KEPT:
             raise ValueError(f"more than {MAX_KEPT:,} bytes beside an image")
         self._at = max(self._at, len(self.kept) - _MAX_OPENING)

@@ -10,6 +10,7 @@ import os
 import pickle
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from functools import partial
@@ -129,6 +130,24 @@ def test_a_header_behind_a_megabyte_of_metadata_is_found() -> None:
     metadata = (b"\xff\xe1\xff\xff" + b"\0" * 0xFFFD) * 20
 
     assert as_source(start + metadata + rest, "image").facts == ImageFacts("jpeg", 96, 64)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * (MAX_BODY_BYTES // 4 - 1),
+        b"\xff\xd8" + b"\xff" * (MAX_BODY_BYTES - 2),
+        "data:image/png;base64," + "iVBORw0KGgoA" * MAX_BODY_BYTES,
+    ],
+    ids=["empty parts", "nothing but marks", "data URI"],
+)
+def test_what_takes_long_to_look_at_is_refused_soon(value: Any) -> None:
+    """Strangers upload what they like, and the event loop stands still meanwhile."""
+    began = time.thread_time()
+    with pytest.raises(InvalidRequestError, match="damaged header|MiB"):
+        as_source(value, "image")
+
+    assert time.thread_time() - began < 0.1
 
 
 @given(

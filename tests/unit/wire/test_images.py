@@ -119,6 +119,7 @@ UNFIT = {
     "word": (b"ok", "no image, but 'ok'"),
     "list": (b"[1]", "no image, but"),
     "brackets": (b"[" * 10_000, "no image, but"),
+    "many deeper inside": (b'{"a":[' + b'{"image":"%b"},' % (b"x" * 66) * 700, "no image, but"),
     "nested too deeply": (b'{"a":' + b"[" * 20_000 + b"]" * 20_000 + b"}", "no image, but"),
     "in too many lists": (b'{"a":' + b"[" * 20_000 + wrapped() + b"]" * 20_000 + b"}", "no image"),
     "null": (b'{"image":null}', "no image"),
