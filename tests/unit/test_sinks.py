@@ -61,12 +61,12 @@ async def test_a_large_image_is_in_memory_once() -> None:
         try:
             for _ in range(32):
                 await sink.write(bytes(1_000_000))
-            kept_in_memory = await sink.finish()
+            image = kept(await sink.finish())
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
 
-    assert len(kept_in_memory) == 32_000_000
+    assert len(image) == 32_000_000
     assert peak < 40_000_000
 
 
