@@ -96,6 +96,7 @@ class SD3Client:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         keys = config.read_keys(api_key)
+        del api_key  # or a traceback with locals shows it
         service = config.read_service(base_url, allow_insecure_http=allow_insecure_http)
         limit = config.setting("rate_limit", rate_limit, RateLimit)
         if session is not None:
@@ -131,6 +132,8 @@ class SD3Client:
         )
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_session"):  # a traceback with locals shows what was refused
+            return object.__repr__(self)
         keys = len(self._session.keys)
         return (
             f"{type(self).__name__}(base_url={self.base_url!r}, keys={keys}, "

@@ -29,6 +29,16 @@ from sd3async.telemetry import Observer
 
 T = TypeVar("T")
 
+
+class Secret(str):
+    """A key, or a header's value that holds one: no `repr` shows it, nor a traceback with locals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 DEFAULT_MAX_IN_FLIGHT = 300
 """For each key: 15 requests a second, each taking up to 20 s."""
 
@@ -83,22 +93,22 @@ def user_agent() -> str:
         return "sd3async"
 
 
-def read_keys(api_key: str | Sequence[str] | None) -> tuple[str, ...]:
+def read_keys(api_key: str | Sequence[str] | None) -> tuple[Secret, ...]:
     """Return the keys given, or those of `$STABILITY_API_KEY`.
 
     Raises:
         InvalidRequestError: There is none, one twice, or one that no header can carry.
     """
     if api_key is None:
-        texts = os.environ.get("STABILITY_API_KEY", "").split(",")
-        api_key = [text.strip() for text in texts if text.strip()]
+        text = Secret(os.environ.get("STABILITY_API_KEY", ""))
+        api_key = [Secret(key.strip()) for key in text.split(",") if key.strip()]
     given = [api_key] if isinstance(api_key, str) else api_key
     keys = several("api_key", given, _is_key, _KEYS)
     if not keys:
         raise refuse("api_key", "is missing; pass api_key=… or set STABILITY_API_KEY")
     if len(set(keys)) < len(keys):
         raise refuse("api_key", "holds one key twice; each key has one limiter, so name it once")
-    return keys
+    return tuple(map(Secret, keys))
 
 
 def read_service(base_url: str | None, *, allow_insecure_http: bool) -> Service:
@@ -125,26 +135,29 @@ def read_service(base_url: str | None, *, allow_insecure_http: bool) -> Service:
     return service
 
 
-def check_proxy(proxy: str | None) -> None:
+def check_proxy(proxy: str | None, field: str = "proxy") -> None:
     """See that a proxy can be used.
+
+    Args:
+        proxy: Its URL; None for no proxy.
+        field: Where it was named.
 
     Raises:
         InvalidRequestError: It is no http(s) URL; it is not shown, since it may hold a password.
     """
     if proxy is not None:
-        check_type("proxy", proxy, str, "a URL")
-        _split_url("proxy", proxy, "a URL such as http://user:password@host:3128")
+        check_type(field, proxy, str, "a URL")
+        _split_url(field, proxy, "a URL such as http://user:password@host:3128")
 
 
-def check_ca_file(ca_file: str | Path | None) -> None:
-    """See that a file of certificates can be read.
+def read_ca_file(ca_file: str | Path | None) -> ssl.SSLContext | bool:
+    """Return whom a file of certificates says to trust; without one, whom aiohttp does.
 
     Raises:
         InvalidRequestError: It is no file, or holds none.
     """
     try:
-        if ca_file is not None:
-            ssl.create_default_context(cafile=Path(ca_file))
+        return True if ca_file is None else ssl.create_default_context(cafile=Path(ca_file))
     except (OSError, TypeError, ValueError) as error:
         raise refuse("ca_file", f"holds no certificates that can be read: {error}") from error
 

@@ -15,7 +15,7 @@ from sd3async.errors import ClientClosedError
 from sd3async.exchange import Exchange
 from sd3async.limiter import Freeze, Limiter, RateLimit
 from sd3async.telemetry import Announcer, Frozen
-from sd3async.transport import Secret, Transport
+from sd3async.transport import Transport
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class Session:
     def headers(self, key: int) -> dict[str, str]:
         """Return the request headers of one key."""
         return {
-            "authorization": Secret(f"Bearer {self.keys[key]}"),
+            "authorization": config.Secret(f"Bearer {self.keys[key]}"),
             "user-agent": config.user_agent(),
         }
 

@@ -24,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import Payload
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sd3async.config import Timeouts
+from sd3async.config import Timeouts, check_proxy, read_ca_file
 from sd3async.errors import (
     ConnectFailedError,
     RequestTimeoutError,
@@ -32,7 +32,7 @@ from sd3async.errors import (
     SD3Error,
     UnexpectedResponseError,
 )
-from sd3async.models.fields import refuse
+from sd3async.models.fields import check_type, refuse
 from sd3async.models.sources import Piece
 from sd3async.multipart import MultipartBody
 from sd3async.wire import read_request_id
@@ -52,15 +52,6 @@ _UNTRUSTED = (ssl.CertificateError, aiohttp.ServerFingerprintMismatch)
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 _QUOTATION = re.compile(r"[:'\"\n].*", re.DOTALL)
 _BROKE_OFF = "the answer broke off before its end"
-
-
-class Secret(str):
-    """A header's value that no `repr` shows: in no log, and in no traceback with locals."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Watch(Protocol):
@@ -83,7 +74,7 @@ class Watch(Protocol):
 
 @attrs.frozen
 class Message:
-    """What to send; the body's headers are added to `headers`, where the key is a `Secret`."""
+    """What to send; the body's headers are added to `headers`, where the key is a `config.Secret`."""
 
     method: str
     url: str
@@ -444,12 +435,9 @@ class Transport:
         for name in ("trace_configs", "trust_env", "proxy", "ca_file"):
             if self.session is not None and getattr(self, name):
                 raise refuse(name, "is set; give it to the session you pass instead")
-        _check_proxy("proxy", self.proxy)
-        if self.ca_file is not None:
-            try:
-                self._ssl = ssl.create_default_context(cafile=self.ca_file)
-            except (OSError, ValueError) as error:
-                raise refuse("ca_file", f"cannot be read as PEM certificates: {error}") from error
+        check_type("trust_env", self.trust_env, bool, "True or False")
+        check_proxy(self.proxy)
+        self._ssl = read_ca_file(self.ca_file)
 
     async def open(self) -> None:
         """Make a session for the running loop, if there is none yet.
@@ -492,7 +480,7 @@ class Transport:
         if self.proxy or not self.trust_env or proxy_bypass(parts.netloc):
             return self.proxy
         proxy = getproxies().get(parts.scheme)
-        _check_proxy(f"{parts.scheme}_proxy", proxy)
+        check_proxy(proxy, f"{parts.scheme}_proxy")
         return proxy
 
     async def send(self, message: Message, *, timeouts: Timeouts, watch: Watch) -> Answer:
@@ -549,12 +537,6 @@ async def _close_when_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGene
         yield
     finally:
         await session.close()
-
-
-def _check_proxy(field: str, url: str | None) -> None:
-    parts = urlsplit(url or "http://none")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise refuse(field, "is no http(s) URL such as http://proxy:3128")
 
 
 def _scrubbed(error: BaseException) -> BaseException:

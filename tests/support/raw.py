@@ -15,9 +15,10 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from sd3async import Timeouts
+from sd3async.config import Secret
 from sd3async.models.sources import ImageFacts, Reading, Upload
 from sd3async.multipart import MultipartBody
-from sd3async.transport import Answer, Message, Secret, Transport
+from sd3async.transport import Answer, Message, Transport
 
 KEY = "sk-test0123456789abcdef"
 PATIENT = Timeouts(connect=5, read=10, attempt=20)

@@ -1,6 +1,7 @@
 """Settings: refused with a sentence before a client exists, and never with the key in it."""
 
 import pickle
+import traceback
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
@@ -18,9 +19,9 @@ from sd3async import (
     Timeouts,
 )
 from sd3async.config import (
-    check_ca_file,
     check_proxy,
     count_slots,
+    read_ca_file,
     read_deadline,
     user_agent,
 )
@@ -165,6 +166,23 @@ def test_a_duration_is_seconds_above_zero(value: Any) -> None:
         RateLimit(period=value)
 
 
+@pytest.mark.parametrize(
+    ("given", "environment"), [(KEY, ""), ([KEY], ""), (None, KEY), (None, "sk secret")]
+)
+def test_no_refusal_leads_to_the_key(
+    given: Any, environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Error trackers keep the locals of every frame, and a client that was refused is one."""
+    monkeypatch.setenv("STABILITY_API_KEY", environment)
+    with pytest.raises(InvalidRequestError) as caught:
+        SD3Client(given, retry=3)  # type: ignore[arg-type]  # as a caller without types would
+
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True).stack
+    ours = [frame.locals for frame in frames if frame.filename != __file__]
+    assert len(ours) > 1
+    assert "secret" not in str(ours)
+
+
 def test_a_duration_may_be_a_timedelta() -> None:
     """Programs keep durations as such, and seconds are what they mean."""
     minute = timedelta(minutes=1)
@@ -196,6 +214,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a bool in flight": ({"max_in_flight": True}, "max_in_flight: is True; a whole number"),
     "half in flight": ({"max_in_flight": 2.5}, "max_in_flight: is 2.5; a whole number"),
     "a word for a bool": ({"allow_insecure_http": "no"}, "is str; pass True or False"),
+    "a word for trust": ({"trust_env": "no"}, "trust_env: is str; pass True or False"),
+    "a port for a proxy": ({"proxy": 3128}, "proxy: is int; pass a URL"),
+    "a proxy's brackets": ({"proxy": "http://u:p@[::1"}, "proxy: is nothing that can be called"),
+    "a proxy's port": ({"proxy": "http://p:99999"}, "proxy: is nothing that can be called"),
+    "an empty proxy": ({"proxy": ""}, "proxy: is nothing that can be called"),
+    "no CA file": ({"ca_file": 5}, "ca_file: holds no certificates"),
+    "an empty CA file": ({"ca_file": ""}, "ca_file: holds no certificates"),
     "no text as URL": ({"base_url": b"https://a"}, "base_url: is bytes; pass an http"),
     "an empty URL": ({"base_url": ""}, "base_url: is nothing that can be called"),
     "an impossible port": ({"base_url": "https://a:99999"}, "base_url: is nothing"),
@@ -252,10 +277,10 @@ def test_a_ca_file_holds_certificates(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         path.write_text(text)
 
-    check_ca_file(None)
+    assert read_ca_file(None) is True
     for ca_file in (path, str(path), "", "a\0b", 5):
         with pytest.raises(InvalidRequestError, match=r"^ca_file: holds no certificates"):
-            check_ca_file(ca_file)  # type: ignore[arg-type]  # as a caller without types would
+            read_ca_file(ca_file)  # type: ignore[arg-type]  # as a caller without types would
 
 
 CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [

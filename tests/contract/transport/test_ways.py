@@ -311,11 +311,11 @@ async def test_the_environment_names_a_proxy_when_it_is_trusted(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"proxy": "proxy:3128"}, "no http"),
-        ({"proxy": "socks5://u:pa55word@proxy:3128"}, "no http"),
-        ({"ca_file": "/no/such/file.pem"}, "cannot be read"),
-        ({"ca_file": __file__}, "cannot be read"),
-        ({"ca_file": "a\0b"}, "cannot be read"),
+        ({"proxy": "proxy:3128"}, "is nothing that can be called"),
+        ({"proxy": "socks5://u:pa55word@proxy:3128"}, "is nothing that can be called"),
+        ({"ca_file": "/no/such/file.pem"}, "no certificates"),
+        ({"ca_file": __file__}, "no certificates"),
+        ({"ca_file": "a\0b"}, "no certificates"),
     ],
 )
 def test_a_setting_that_is_no_good_is_refused_at_once(options: Any, words: str) -> None:
