@@ -8,6 +8,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sized
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from operator import attrgetter
 from typing import TypeAlias, cast
 
@@ -131,39 +132,32 @@ class _FanOut:
         self._requests = requests
         self._workers = asyncio.Semaphore(width)
         self._room = asyncio.Semaphore(2 * width)  # pulled, and not yet taken by the caller
-        self._ready: asyncio.Queue[Outcome | None] = asyncio.Queue()
-        self._early: dict[int, Outcome] = {}  # waiting for those before them
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._source_error: BaseException | None = None
+        self._there: dict[int, Outcome] = {}  # by their index, and not yet taken by the caller
+        self._news = asyncio.Event()  # something has ended
         self._is_stopped = False
+        self.tasks: set[asyncio.Task[None]] = set()
         self.done = 0
         self.failed = 0
         self.credits = 0.0
 
-    @property
-    def in_flight(self) -> int:
-        """Requests under way."""
-        return len(self._tasks)
-
     async def outcomes(self, *, ordered: bool) -> AsyncGenerator[Outcome]:
         """Yield what comes of each request."""
         self._feeder = asyncio.create_task(self._feed())
+        self._feeder.add_done_callback(lambda _: self._news.set())
         following = 0
         try:
             try:
-                while not self._feeder.done() or self._tasks or not self._ready.empty():
-                    outcome = await self._ready.get()
-                    if outcome is None:
-                        continue
-                    self._early[outcome.index] = outcome
-                    if not ordered:
-                        following = outcome.index
-                    while following in self._early:
-                        self._room.release()
-                        yield self._early.pop(following)
+                while self._there or self.tasks or not self._feeder.done():
+                    index = following if ordered else next(iter(self._there), following)
+                    if index in self._there:
                         following += 1
-                if self._source_error is not None and not self._is_stopped:
-                    raise self._source_error
+                        self._room.release()
+                        yield self._there.pop(index)
+                    else:
+                        await self._news.wait()
+                        self._news.clear()
+                if not self._is_stopped:
+                    await self._feeder  # an error of the source is raised after all the rest
             finally:
                 await self._end()
         except (Exception, asyncio.CancelledError) as error:
@@ -195,51 +189,47 @@ class _FanOut:
 
     def untaken(self) -> list[Outcome]:
         """Take what is there and was not yielded."""
-        outcomes = list(self._early.values())
-        self._early.clear()
-        while not self._ready.empty():
-            if (outcome := self._ready.get_nowait()) is not None:
-                outcomes.append(outcome)
+        outcomes = list(self._there.values())
+        self._there.clear()
         return outcomes
 
     async def _end(self) -> None:
         """Cancel everything, and wait until each has put its things away, whatever cancels us."""
         self.stop()
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
         cancelled: asyncio.CancelledError | None = None
-        while left := [task for task in (self._feeder, *self._tasks) if not task.done()]:
+        while left := [task for task in (self._feeder, *self.tasks) if not task.done()]:
             try:
                 await asyncio.wait(left)
             except asyncio.CancelledError as error:
                 cancelled = error
+        if not self._feeder.cancelled():
+            self._feeder.exception()  # or the loop would report it as forgotten
         if cancelled is not None:
             raise cancelled
 
     async def _feed(self) -> None:
         """Begin one request after the other, as room allows."""
         index = 0
-        try:
-            async with aclosing(_items(self._requests)) as items:
+        async with aclosing(_items(self._requests)) as items:
+            await self._room.acquire()
+            async for item in items:
+                await self._workers.acquire()
+                if self._is_stopped:  # and the source went on when it was cancelled
+                    return
+                task = asyncio.create_task(self._generate(index, item))
+                self.tasks.add(task)
+                task.add_done_callback(partial(self._ended, index, item))
+                index += 1
                 await self._room.acquire()
-                async for item in items:
-                    await self._workers.acquire()
-                    if self._is_stopped:  # and the source went on when it was cancelled
-                        return
-                    task = asyncio.create_task(self._generate(index, item))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._ended)
-                    index += 1
-                    await self._room.acquire()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # raised after the rest
-            self._source_error = error
-        finally:
-            self._ready.put_nowait(None)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, index: int, item: object, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
         self._workers.release()
-        self._ready.put_nowait(None)  # the reader looks again whether that was the last
+        if task.cancelled():  # before it began
+            self._failed(index, item, SD3Error("cancelled before it began"))
+        self._news.set()
 
     async def _generate(self, index: int, item: object) -> None:
         request = item
@@ -247,14 +237,17 @@ class _FanOut:
             request = _as_request(index, item)
             image = await self.client.generate(request)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # costs no other's
-            self.failed += 1
             if not isinstance(error, Exception):
                 error = SD3Error("cancelled while it was under way")
-            self._ready.put_nowait(Outcome(index=index, request=request, error=error))
+            self._failed(index, request, error)
         else:
             self.done += 1
             self.credits += image.credits
-            self._ready.put_nowait(Outcome(index=index, request=request, image=image))
+            self._there[index] = Outcome(index=index, request=request, image=image)
+
+    def _failed(self, index: int, request: object, error: Exception) -> None:
+        self.failed += 1
+        self._there[index] = Outcome(index=index, request=request, error=error)
 
 
 def _hand_over(error: BaseException, outcomes: list[Outcome]) -> None:
@@ -296,7 +289,7 @@ def _progress_bar(fan: _FanOut, requests: Requests) -> AbstractContextManager[ob
             total=total,
             done=fan.done,
             failed=fan.failed,
-            in_flight=fan.in_flight,
+            in_flight=len(fan.tasks),
             credits=fan.credits,
             ceiling=fan.client.ceiling,
             frozen_for=fan.client.frozen_for,

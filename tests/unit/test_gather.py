@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gc
 import importlib
 import io
 import pickle
@@ -263,6 +264,26 @@ async def test_a_request_that_is_cancelled_from_outside_holds_up_no_other(ordere
     assert "cancelled" in str(outcomes[1].error)
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_request_that_is_cancelled_before_it_began_holds_up_no_other(ordered: bool) -> None:
+    """Those behind it would be paid, and never handed over."""
+    others = asyncio.all_tasks()
+
+    def source() -> Iterator[str]:
+        yield "never"
+        for task in asyncio.all_tasks() - others - {asyncio.current_task()}:
+            task.cancel()
+        yield from ["b", "c"]
+
+    till: Any = Till()
+    async with asyncio.timeout(5.0):
+        stream = iter_generations(till, source(), ordered=ordered)
+        outcomes = sorted([outcome async for outcome in stream], key=lambda outcome: outcome.index)
+
+    assert [outcome.ok for outcome in outcomes] == [False, True, True]
+    assert "cancelled" in str(outcomes[0].error)
+
+
 async def test_a_source_that_is_cancelled_from_outside_does_not_end_quietly() -> None:
     """Half a list that looks whole is worse than an error."""
     till: Any = Till()
@@ -270,6 +291,26 @@ async def test_a_source_that_is_cancelled_from_outside_does_not_end_quietly() ->
         await gather_generations(till, broken_after(3, asyncio.CancelledError()))
 
     assert len(images(outcomes_of(caught.value))) == 3
+
+
+async def test_an_error_of_a_source_that_is_being_ended_is_not_reported_as_forgotten() -> None:
+    """A log would tell of a task that nobody outside knows."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: reported.append(told))
+    till: Any = Till()
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        try:
+            await passes(FOR_EVER)
+        finally:
+            raise ValueError("the connection is gone already")
+
+    async with aclosing(iter_generations(till, source())) as stream:
+        await anext(stream)
+    gc.collect()
+
+    assert reported == []
 
 
 @attrs.frozen
