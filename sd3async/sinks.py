@@ -58,6 +58,7 @@ class _FileSink(Sink):
         super().__init__()
         self._path = path
         self._is_clean = True  # nothing has been written
+        self._is_kept = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -68,7 +69,8 @@ class _FileSink(Sink):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await in_thread(self._part.abort)
+        if not self._is_kept:  # or one more place to be cancelled at, and lose what is whole
+            await in_thread(self._part.abort)
 
     async def restart(self) -> None:
         await super().restart()
@@ -81,7 +83,9 @@ class _FileSink(Sink):
             await self._on_disk(self._flush)
 
     async def finish(self) -> Path:
-        return await self._on_disk(self._commit)
+        path = await self._on_disk(self._commit)
+        self._is_kept = True
+        return path
 
     def _flush(self) -> None:
         self._is_clean = False

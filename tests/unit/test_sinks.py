@@ -70,6 +70,17 @@ async def test_a_large_image_is_in_memory_once() -> None:
     assert peak < 40_000_000
 
 
+async def test_leaving_with_a_whole_image_waits_for_nothing(tmp_path: Path) -> None:
+    """A cancellation or a close that struck there hid an image that was on disk, and paid for."""
+    sink = open_sink(tmp_path / "a.png")
+    async with sink:
+        await sink.restart()
+        await sink.write(IMAGE)
+        await sink.finish()
+        with pytest.raises(StopIteration):
+            sink.__aexit__(None, None, None).send(None)
+
+
 async def test_the_file_is_made_on_entry_and_gone_unless_it_was_finished(tmp_path: Path) -> None:
     """A folder that cannot be written must be known before an image is paid for."""
     async with open_sink(tmp_path / "a.png") as sink:
