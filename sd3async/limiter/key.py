@@ -155,7 +155,8 @@ class Key:
         elif opens_at < math.inf:
             opens_at += ahead_of_me * span / max(1, limit - 1)
         tokens, seconds = self._limit.bucket or (1, 0)
-        return max(now if opens_at == math.inf else opens_at, now + ahead * seconds / tokens)
+        refills_at = max(now, self.last_instant + seconds / tokens) + ahead * seconds / tokens
+        return max(now if opens_at == math.inf else opens_at, refills_at)
 
     def grant(self, instant: float) -> Probe | None:
         """Note that a request may begin at an instant, not before `opens_at`.

@@ -351,6 +351,22 @@ def test_max_rate_spaces_what_the_window_would_let_go() -> None:
     run(main())
 
 
+def test_the_estimated_wait_knows_what_max_rate_has_let_go() -> None:
+    """One request each ten seconds, and the next was told to come at once."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_rate=0.1))
+        assert limiter.estimated_wait() == 0.0
+        await send(limiter)
+        await at(4.0)
+
+        assert limiter.estimated_wait() == pytest.approx(6.0)
+        assert limiter.estimated_wait(behind=2) == pytest.approx(26.0)
+        assert (await send(limiter)).waited == pytest.approx(6.0, abs=1e-4)
+
+    run(main())
+
+
 def test_the_state_tells_what_a_display_needs() -> None:
     """Numbers shown to people come from here and must be the limiter's own."""
 
