@@ -3,7 +3,7 @@
 import asyncio
 import math
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 import tenacity
@@ -12,6 +12,7 @@ from sd3async._clock import Clock
 from sd3async.config import Timeouts
 from sd3async.endpoints import Service
 from sd3async.errors import (
+    PROXY_FAILURES,
     APIError,
     AuthenticationError,
     FailedAttempt,
@@ -129,7 +130,6 @@ class Call(Generic[T]):
         self._began = self._clock.monotonic()
         self._doing = "while waiting for a connection slot"
         self._end: SD3Error | None = None
-        self._is_waiting = False
         self._uncounted = 0  # attempts that `RetryPolicy.attempts` does not count
         self._lockouts = 0
         self._has_another_key = False
@@ -171,7 +171,7 @@ class Call(Generic[T]):
 
     def end_if_late(self) -> None:
         """End it if it is known to get no permit before its deadline."""
-        if self._is_waiting:
+        if self._attempt is None:
             try:
                 self._check_time(retry=True)
             except NotEnoughTimeError as error:
@@ -216,35 +216,28 @@ class Call(Generic[T]):
         raise AssertionError("tenacity tries until something is returned or raised")
 
     async def _try(self) -> T:
-        self._check_time(retry=self.attempts > 0)
-        self.attempts += 1
-        began = self._clock.monotonic()
+        is_retry = self.attempts > 0
+        self._check_time(retry=is_retry)
+        number, began = self.attempts + 1, self._clock.monotonic()
         self._attempt = None
         try:
             while True:
-                with await self._permit() as permit:
-                    self._attempt = _Attempt(self, permit, self._clock)
+                self._doing = "while waiting for the rate limit"
+                permit = await self._session.limiter.acquire(retry=is_retry)
+                self.attempts = number
+                with _Attempt(self, permit, self._session.limiter) as self._attempt:
                     try:
                         return await self._send(self._attempt)
                     except PermitLostError:  # nothing was sent: connecting took too long, or a 429
-                        continue
-        except (SD3Error, OSError) as error:
+                        self._attempt, is_retry = None, True
+        except Exception as error:
             self._failed(error, self._clock.monotonic() - began)
             raise
         except asyncio.CancelledError:
             if self._attempt is not None and self._attempt.is_begun:
-                # Nobody will read the answer, but the server may be at work on it.
-                self._note("cut off", self._clock.monotonic() - began, may_be_charged=True)
+                seconds = self._clock.monotonic() - began
+                self._note("cut off", seconds, may_be_charged=self._attempt.is_doubtful)
             raise
-
-    async def _permit(self) -> Permit:
-        is_retry = self.attempts > 1 or self._attempt is not None
-        self._doing = "while waiting for the rate limit"
-        self._is_waiting = True
-        try:
-            return await self._session.limiter.acquire(retry=is_retry)
-        finally:
-            self._is_waiting = False
 
     async def _send(self, attempt: "_Attempt") -> T:
         self._doing = "while waiting for the answer"
@@ -265,7 +258,7 @@ class Call(Generic[T]):
         A 429 freezes the key here, before its body is read: every moment counts in which other
         tasks could still be sent into the lock-out.
         """
-        attempt.answered()
+        attempt.answered(answer.status)
         self._doing = "while the answer arrived"
         if error_class(answer.status) is RateLimitError:
             attempt.permit.refused(read_retry_after(answer.headers, now=self._clock.time()))
@@ -290,14 +283,17 @@ class Call(Generic[T]):
             now=self._clock.time(),
         )
 
-    def _failed(self, error: SD3Error | OSError, seconds: float) -> None:
+    def _failed(self, error: Exception, seconds: float) -> None:
         is_refusal = isinstance(error, RateLimitError)
         self._lockouts += is_refusal
         is_key_gone = isinstance(error, AuthenticationError | PaymentRequiredError)
         if is_key_gone and self._attempt is not None:
             self._has_another_key = self._session.limiter.retire(self._attempt.permit.key)
         self._uncounted += is_refusal or is_key_gone
-        is_doubtful = not isinstance(error, SD3Error) or error.may_be_charged
+        if isinstance(error, SD3Error):
+            is_doubtful = error.may_be_charged
+        else:  # the disk's, or of a middleware of the caller's
+            is_doubtful = self._attempt is not None and self._attempt.is_doubtful
         self._note(problem_of(error), seconds, may_be_charged=is_doubtful)
 
     def _note(self, problem: str, seconds: float, *, may_be_charged: bool) -> None:
@@ -392,14 +388,16 @@ class Call(Generic[T]):
 class _Attempt:
     """One attempt under way, as the transport tells of it."""
 
-    def __init__(self, call: Call[Any], permit: Permit, clock: Clock) -> None:
+    def __init__(self, call: Call[Any], permit: Permit, limiter: Limiter) -> None:
         self._call = call
-        self._clock = clock
+        self._limiter = limiter
+        self._clock = limiter.clock
         self._is_sent = False
+        self._status = 0
         self.permit = permit
         self.size = 0
         self.is_begun = False
-        self.began = clock.monotonic()
+        self.began = self._clock.monotonic()
         self.connected_at = self.last_written_at = self.answered_at = self.began
 
     @property
@@ -407,8 +405,22 @@ class _Attempt:
         """From the last byte written to the answer's head [s]."""
         return self.answered_at - self.last_written_at
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the server may be at work on it, or have booked it."""
+        return self.is_begun and (self._status < 300 or self._status in PROXY_FAILURES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.permit.close()
+
     async def ready(self) -> None:
         """Wait for the permit's instant, now that the connection stands."""
+        if self.is_begun:  # a middleware of the caller's sends again: one more that is counted
+            self.permit.close()
+            self.permit = await self._limiter.acquire(retry=True, key=self.permit.key)
         self.connected_at = self._clock.monotonic()
         await self.permit.ready()
         self._call.granted(self.permit)
@@ -421,8 +433,9 @@ class _Attempt:
         if not more:
             self._sent()
 
-    def answered(self) -> None:
+    def answered(self, status: int) -> None:
         """Note that the answer's head is there."""
+        self._status = status
         self.permit.answered()
         self.answered_at = self._clock.monotonic()
         self._sent()

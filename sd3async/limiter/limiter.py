@@ -79,10 +79,11 @@ class Limiter:
         keys = f"{len(self._live)}/{len(self._keys)}"
         return f"<Limiter {self.limit} keys={keys}>"
 
-    async def acquire(self, *, retry: bool = False) -> Permit:
+    async def acquire(self, *, retry: bool = False, key: int | None = None) -> Permit:
         """Wait for leave to send one request.
 
         Args:
+            key: The only key that will do; None for any.
             retry: Whether the request was sent before, or lost its permit; it then goes before
                 all newcomers but the one at the front, behind earlier retries.
 
@@ -96,10 +97,10 @@ class Limiter:
         self._enter(asyncio.get_running_loop())
         asked_at = self.clock.monotonic()
         self._waiting += 1
+        keys = self._live if key is None else [self._keys[key]]
         try:
             async with nullcontext() if retry else self._newcomers, self._front:
-                key = await self._next_key()
-                return Permit(self, key, asked_at)
+                return Permit(self, await self._next_key(keys), asked_at)
         finally:
             self._waiting -= 1
 
@@ -198,22 +199,22 @@ class Limiter:
         bucket = self.limit.bucket
         self._buckets = [AsyncLimiter(*bucket) for _ in self._keys] if bucket else []
 
-    async def _next_key(self) -> Key:
-        """Wait until a key's bucket has a token and its next instant is near."""
+    async def _next_key(self, keys: list[Key]) -> Key:
+        """Wait until the bucket of one of these has a token and its next instant is near."""
         while True:
-            key = await self._open_key()
+            key = await self._open_key(keys)
             if self._buckets:
                 await self._buckets[key.index].acquire()
-            if key in self._live and key.is_near(self.clock.monotonic()):
+            if key in keys and key.is_near(self.clock.monotonic()):
                 return key
 
-    async def _open_key(self) -> Key:
+    async def _open_key(self, keys: list[Key]) -> Key:
         while True:
             now = self.clock.monotonic()
-            near = [key for key in self._live if key.is_near(now)]
+            near = [key for key in keys if key.is_near(now)]
             if near:
                 return min(near, key=lambda key: (key.last_instant, len(key.window)))
-            await self._pause(now, min(key.opens_at(now) - key.lead(now) for key in self._live))
+            await self._pause(now, min(key.opens_at(now) - key.lead(now) for key in keys))
 
     async def _pause(self, now: float, until: float) -> None:
         """Wait until an instant, which may be never, or until something changes."""

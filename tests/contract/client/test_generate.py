@@ -319,6 +319,24 @@ async def test_an_answer_that_stalls_half_way_is_no_disk_that_failed(
     assert (image.attempts, image.unknown_charges) == (2, 1)
 
 
+async def test_a_refusal_is_free_though_its_body_never_ends() -> None:
+    """The status has said that nothing will be charged; a deadline in its body took that back."""
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        response = web.StreamResponse(status=429, headers={"content-length": "10"})
+        await response.prepare(request)
+        await asyncio.sleep(1_000)
+        return response
+
+    async with serve(refuse) as url, SD3Client("sk-a", base_url=url, clock=LoopClock()) as client:
+        with pytest.raises(RequestTimeoutError, match="while the answer arrived") as caught:
+            await client.core("a", deadline=5)
+
+    assert [past.problem for past in caught.value.history] == ["cut off"]
+    assert not caught.value.may_be_charged
+
+
 async def test_a_refused_connection_is_free_and_tried_again() -> None:
     """Nothing was sent, so nothing can have been charged."""
     async with Emulator() as emulator:
@@ -375,11 +393,14 @@ async def test_a_call_that_cannot_make_its_deadline_fails_at_once(start: Any) ->
     assert (await client.core("patient", deadline=70)).attempts == 1
 
 
-async def test_a_429_ends_the_calls_that_it_makes_too_late(start: Any) -> None:
-    """Those in the line know at once what those that come later are told."""
-    _, client = await start(
-        faults=[None, Fault.rate_limited()], rate_limit=RateLimit(2), latency=0.5
-    )
+@pytest.mark.parametrize(
+    "settings", [{"rate_limit": RateLimit(2)}, {"client": {"max_in_flight": 1}}]
+)
+async def test_a_429_ends_the_calls_that_it_makes_too_late(
+    start: Any, settings: dict[str, Any]
+) -> None:
+    """Those in the line, or without a slot yet, know at once what those that come later are told."""
+    _, client = await start(faults=[None, Fault.rate_limited()], latency=0.5, **settings)
     first = asyncio.create_task(client.core("a"))
     refused = asyncio.create_task(client.core("b"))
     waiting = asyncio.create_task(client.core("c", deadline=30))

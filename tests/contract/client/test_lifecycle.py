@@ -14,6 +14,7 @@ from aiohttp import web
 from sd3async import (
     AuthenticationError,
     PaymentRequiredError,
+    RateLimit,
     RateLimitError,
     RequestTimeoutError,
     RetryPolicy,
@@ -102,6 +103,59 @@ async def test_a_given_sessions_own_strictness_does_not_hide_errors(start: Any) 
         client = SD3Client(KEY, base_url=emulator.url, session=session)
         with pytest.raises(PaymentRequiredError):
             await client.core("a")
+
+
+async def test_what_a_middleware_sends_again_is_counted(start: Any) -> None:
+    """It took the place of the first sending, which the server had counted: 14 in a window of 10."""
+
+    async def twice(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        (await handler(request)).release()
+        await asyncio.sleep(0.5)
+        return await handler(request)
+
+    async with aiohttp.ClientSession(middlewares=[twice]) as session:
+        emulator, client = await start(
+            max_requests=10, rate_limit=RateLimit(10), client={"session": session}
+        )
+        await asyncio.gather(*(client.core("a") for _ in range(20)))
+
+    assert (len(emulator.requests), emulator.refused) == (40, 0)
+
+
+async def test_an_error_of_a_middleware_tells_the_doubt_it_leaves(start: Any) -> None:
+    """The server had booked the image by then, and nobody was told."""
+    tally = Tally()
+
+    async def fail(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        await handler(request)
+        raise KeyError("mine")
+
+    async with aiohttp.ClientSession(middlewares=[fail]) as session:
+        emulator, client = await start(client={"session": session, "observers": [tally]})
+        with pytest.raises(KeyError):
+            await client.core("a")
+
+    assert emulator.paid == tally.unknown_charges == 1
+
+
+async def test_a_call_that_ends_in_the_line_has_made_no_attempt(start: Any) -> None:
+    """Attempts are requests; one that was never granted is none."""
+    heard: list[Event] = []
+    _, client = await start(rate_limit=RateLimit(1), client={"observers": [heard.append]})
+    await client.core("a")
+    with pytest.raises(RequestTimeoutError):
+        async with asyncio.timeout(5):
+            await client.core("b", deadline=4)
+    waiting = asyncio.create_task(client.core("c"))
+    await asyncio.sleep(1)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    assert [event.attempts for event in heard if isinstance(event, Done)] == [1, 0, 0]
 
 
 async def test_variants_share_connections_and_limiter(start: Any) -> None:

@@ -44,6 +44,21 @@ def test_a_pool_spreads_its_load_and_sends_each_key_no_more_than_its_limit() -> 
     run(main())
 
 
+def test_a_caller_may_need_one_key_of_the_pool() -> None:
+    """What is sent again carries the key that it carried before, in its turn and no sooner."""
+
+    async def main() -> None:
+        limiter = a_limiter(keys=2)
+        keys = [(await limiter.acquire(key=1)).key for _ in range(3)]
+        fourth = asyncio.create_task(limiter.acquire(retry=True, key=1))
+        await at(1.0)
+        assert keys == [1, 1, 1]
+        assert not fourth.done()
+        assert (await fourth).instant >= HELD
+
+    run(main())
+
+
 def test_a_retired_key_grants_no_more() -> None:
     """A withdrawn key (401) or an empty account (402) must not be asked again."""
 
