@@ -5,6 +5,7 @@ async with SD3Client() as client:
     image.save("lighthouse.png")
 """
 
+from sd3async import config
 from sd3async.client import SD3Client
 from sd3async.config import Timeouts
 from sd3async.errors import (
@@ -32,7 +33,9 @@ from sd3async.errors import (
 )
 from sd3async.gather import gather_generations, iter_generations
 from sd3async.limiter import RateLimit
+from sd3async.models.fields import ASPECT_RATIOS, OUTPUT_FORMATS, STYLE_PRESETS
 from sd3async.models.requests import (
+    SD3_MODELS,
     CoreRequest,
     GenerationRequest,
     SD3Request,
@@ -43,6 +46,10 @@ from sd3async.models.results import GeneratedImage, Outcome, Timings
 from sd3async.retry import RetryPolicy
 
 __all__ = [
+    "ASPECT_RATIOS",
+    "OUTPUT_FORMATS",
+    "SD3_MODELS",
+    "STYLE_PRESETS",
     "APIError",
     "AuthenticationError",
     "BadRequestError",
@@ -79,3 +86,9 @@ __all__ = [
     "iter_generations",
     "request_from_dict",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # on demand: what knows it is slow to import
+        return config.version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -83,14 +83,19 @@ def read_deadline(deadline: Duration | None) -> float | None:
 
 
 @functools.cache
-def user_agent() -> str:
-    """Return how this client names itself, without a version where its metadata was left behind."""
+def version() -> str:
+    """Return the version of this package; empty where its metadata was left behind."""
     from importlib import metadata  # slow to import; a program that only imports us never needs it
 
     try:
-        return f"sd3async/{metadata.version('sd3async')}"
+        return metadata.version("sd3async")
     except metadata.PackageNotFoundError:
-        return "sd3async"
+        return ""
+
+
+def user_agent() -> str:
+    """Return how this client names itself."""
+    return f"sd3async/{version()}".removesuffix("/")
 
 
 def read_keys(api_key: str | Sequence[str] | None) -> tuple[Secret, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+import sd3async
 from sd3async import (
     InvalidRequestError,
     RateLimit,
@@ -17,6 +18,7 @@ from sd3async import (
     SD3Client,
     SD3Request,
     Timeouts,
+    config,
 )
 from sd3async.config import (
     check_proxy,
@@ -312,14 +314,15 @@ def test_a_program_that_left_our_metadata_behind_still_has_a_name(
 ) -> None:
     """Bundlers copy modules and forget their metadata."""
 
-    def version(name: str) -> str:
+    def forgotten(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    assert user_agent().startswith("sd3async/")
-    monkeypatch.setattr(metadata, "version", version)
-    user_agent.cache_clear()
+    assert user_agent() == f"sd3async/{sd3async.__version__}"
+    monkeypatch.setattr(metadata, "version", forgotten)
+    config.version.cache_clear()
     assert user_agent() == "sd3async"
-    user_agent.cache_clear()
+    assert sd3async.__version__ == ""
+    config.version.cache_clear()
 
 
 async def test_trace_configs_belong_to_a_session_of_our_own() -> None:
