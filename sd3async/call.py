@@ -396,7 +396,7 @@ class _Attempt:
         self._status = 0
         self.permit = permit
         self.size = 0
-        self.is_begun = False
+        self.is_begun = self.is_whole = False
         self.began = self._clock.monotonic()
         self.connected_at = self.last_written_at = self.answered_at = self.began
 
@@ -408,7 +408,7 @@ class _Attempt:
     @property
     def is_doubtful(self) -> bool:
         """Whether the server may be at work on it, or have booked it."""
-        return self.is_begun and (self._status < 300 or self._status in PROXY_FAILURES)
+        return self.is_whole and (self._status < 300 or self._status in PROXY_FAILURES)
 
     def __enter__(self) -> Self:
         return self
@@ -424,6 +424,10 @@ class _Attempt:
         self.connected_at = self._clock.monotonic()
         await self.permit.ready()
         self._call.granted(self.permit)
+
+    def whole(self) -> None:
+        """Note that the last piece goes out."""
+        self.is_whole = True
 
     def written(self, *, more: bool) -> None:
         """Note that a piece is being, or was, written."""

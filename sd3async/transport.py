@@ -64,6 +64,9 @@ class Watch(Protocol):
         connection, may send a message again. What it raises comes out of `Transport.send`.
         """
 
+    def whole(self) -> None:
+        """Take note that the last piece goes out now: half a request is never worked on."""
+
     def written(self, *, more: bool) -> None:
         """Take note that bytes are leaving (`more`), or that the last one has left.
 
@@ -178,6 +181,7 @@ class _Sending(Payload):
         self.task: asyncio.Task[Any] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._is_begun = False
+        self._is_whole = False
         self.is_written = False
         self.response: aiohttp.ClientResponse | None = None
         self.error: BaseException | None = None
@@ -208,13 +212,13 @@ class _Sending(Payload):
             late = TimeoutError(f"{self._seconds:g} s have passed")
             self._call_later(self._seconds, self.fail, late)
         if self._body is None:
-            return await self._write(writer, line, b"")
+            return await self._write(writer, line, b"", is_last=True)
         left = self._body.length
         async with aclosing(self._body.pieces()) as pieces:
             async for piece in pieces:
-                if not await self._write(writer, line, piece):
-                    return False
                 left -= len(piece)
+                if not await self._write(writer, line, piece, is_last=not left):
+                    return False
                 if left:
                     # An answer that came early is read and seen before the next write, which may
                     # meet the reset behind it: asyncio would close without having read it.
@@ -222,10 +226,15 @@ class _Sending(Payload):
                         await asyncio.sleep(0)
         return True
 
-    async def _write(self, writer: AbstractStreamWriter, line: _Line, piece: Piece) -> bool:
+    async def _write(
+        self, writer: AbstractStreamWriter, line: _Line, piece: Piece, *, is_last: bool
+    ) -> bool:
         if self.response is not None or not line.is_open:
             return False
         self._is_begun = True
+        if is_last:
+            self._is_whole = True
+            self._watch.whole()
         self._watch.written(more=True)
         try:
             await writer.write(piece)
@@ -283,6 +292,8 @@ class _Sending(Payload):
             is_goodbye = isinstance(caught, aiohttp.ServerDisconnectedError)
             is_goodbye |= getattr(caught, "errno", None) == errno.EPIPE
             error.may_be_charged = not (is_goodbye and self._line and self._line.is_unheard)
+        if not self._is_whole and self.response is None:
+            error.may_be_charged = False
         error.__cause__ = caught
         return error
 

@@ -176,6 +176,8 @@ class Journal:
         if self.on_ready is not None:
             await self.on_ready()
 
+    def whole(self) -> None: ...
+
     def written(self, *, more: bool) -> None:
         self.told.append("more" if more else "out")
         self.at = asyncio.get_running_loop().time()

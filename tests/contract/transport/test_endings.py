@@ -8,8 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from sd3async import ConnectFailedError, RequestTimeoutError, ResponseReadError, SD3Error, Timeouts
+from sd3async import (
+    ConnectFailedError,
+    RequestTimeoutError,
+    ResponseReadError,
+    RetryPolicy,
+    SD3Client,
+    SD3Error,
+    Timeouts,
+    TransportError,
+)
+from support.pictures import padded_picture
 from support.raw import (
+    KEY,
     Crossing,
     Journal,
     Peer,
@@ -101,6 +112,27 @@ async def test_a_request_that_was_read_may_be_charged(end: End, requests: int) -
                 await exchange(through, post(url))
 
     assert caught.value.may_be_charged
+
+
+@pytest.mark.parametrize("is_reset", [True, False], ids=["reset", "deadline"])
+async def test_half_a_request_is_no_unknown_charge(is_reset: bool) -> None:
+    """No service works on an upload whose end it has not got."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+        if is_reset:
+            peer.reset()
+        await asyncio.sleep(5)
+
+    async with (
+        raw_server(behave, buffer=4096) as url,
+        SD3Client(KEY, base_url=url, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        with pytest.raises(TransportError) as caught:
+            await client.ultra("a", image=padded_picture(9_000_000), strength=0.5, deadline=0.5)
+
+    assert [past.may_be_charged for past in caught.value.history] == [False]
+    assert not caught.value.may_be_charged
 
 
 async def test_a_get_is_sent_again_only_with_a_leave_of_its_own() -> None:
