@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from aiolimiter import AsyncLimiter
 
-from sd3async._clock import LoopClock
+from sd3async.emulator.virtual_time import LoopClock
 from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit, Shape
 
 REQUESTS, PERIOD, LOCKOUT = 150, 10.0, 60.0

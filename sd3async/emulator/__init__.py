@@ -9,14 +9,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sd3async._clock import VirtualClock
     from sd3async.emulator.faults import Fault, FaultPlan
     from sd3async.emulator.journal import Part, ReceivedRequest
     from sd3async.emulator.latency import Constant, Exponential, Latency, LogNormal, Uniform
     from sd3async.emulator.ledger import Stats
     from sd3async.emulator.server import Emulator
     from sd3async.emulator.settings import Settings
-    from sd3async.emulator.virtual_time import VirtualTimeLoop, run_in_virtual_time
+    from sd3async.emulator.virtual_time import VirtualClock, VirtualTimeLoop, run_in_virtual_time
 
 __all__ = [
     "Constant",
@@ -37,14 +36,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "sd3async._clock": ("VirtualClock",),
     "sd3async.emulator.faults": ("Fault", "FaultPlan"),
     "sd3async.emulator.journal": ("Part", "ReceivedRequest"),
     "sd3async.emulator.latency": ("Constant", "Exponential", "Latency", "LogNormal", "Uniform"),
     "sd3async.emulator.ledger": ("Stats",),
     "sd3async.emulator.server": ("Emulator",),
     "sd3async.emulator.settings": ("Settings",),
-    "sd3async.emulator.virtual_time": ("VirtualTimeLoop", "run_in_virtual_time"),
+    "sd3async.emulator.virtual_time": ("VirtualClock", "VirtualTimeLoop", "run_in_virtual_time"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,13 +12,13 @@ import attrs
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from sd3async._clock import SYSTEM_CLOCK, LoopClock
+from sd3async._clock import SYSTEM_CLOCK
 from sd3async.emulator.app import Service
 from sd3async.emulator.control import add_control_routes
 from sd3async.emulator.journal import ReceivedRequest
 from sd3async.emulator.ledger import Stats
 from sd3async.emulator.settings import Settings
-from sd3async.emulator.virtual_time import VirtualTimeLoop
+from sd3async.emulator.virtual_time import LoopClock, VirtualTimeLoop
 
 __all__ = ["Emulator"]
 

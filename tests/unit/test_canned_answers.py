@@ -17,7 +17,7 @@ from sd3async import (
     SD3Client,
     UnexpectedResponseError,
 )
-from sd3async._clock import VirtualClock
+from sd3async.emulator.virtual_time import VirtualClock
 from support.pictures import picture
 
 BASE = "https://api.stability.ai"

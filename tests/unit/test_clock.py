@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sd3async._clock import SYSTEM_CLOCK, LoopClock, VirtualClock
-from sd3async.emulator.virtual_time import run_in_virtual_time
+from sd3async._clock import SYSTEM_CLOCK
+from sd3async.emulator.virtual_time import LoopClock, VirtualClock, run_in_virtual_time
 
 
 async def test_a_virtual_sleep_ends_when_its_instant_is_passed() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from sd3async._clock import VirtualClock
+from sd3async.emulator.virtual_time import VirtualClock
 from sd3async.progress import Pace, Snapshot, Speed, display, duration, words
 
 PATIENCE = 10.0  # [s] for a thread that has something to do

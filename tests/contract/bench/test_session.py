@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sd3async import RateLimit, RetryPolicy, SD3Client
-from sd3async._clock import LoopClock
 from sd3async.bench import surroundings
 from sd3async.bench.bottleneck import judge
 from sd3async.bench.knee import KneeSearch
@@ -17,6 +16,7 @@ from sd3async.bench.stats import ScenarioSummary, summarize_scenarios
 from sd3async.bench.target import ClientTarget
 from sd3async.bench.workload import Workload
 from sd3async.emulator import Constant, Emulator, Fault
+from sd3async.emulator.virtual_time import LoopClock
 from support.sessions import header
 
 LIMIT = RateLimit(max_requests=10, period=2.0, delay_bound=0.05)

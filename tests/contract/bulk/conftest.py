@@ -10,9 +10,9 @@ import attrs
 import pytest
 
 from sd3async import RetryPolicy, SD3Client
-from sd3async._clock import LoopClock
 from sd3async.bulk import BulkJob
 from sd3async.emulator import Emulator, VirtualTimeLoop
+from sd3async.emulator.virtual_time import LoopClock
 
 MakeJob: TypeAlias = Callable[..., BulkJob]
 

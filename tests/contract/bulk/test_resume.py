@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sd3async import SD3Client
-from sd3async._clock import LoopClock
 from sd3async.bulk.journal import Journal
 from sd3async.bulk.records import ItemRecord
+from sd3async.emulator.virtual_time import LoopClock
 
 PROMPTS = [f"p{number}" for number in range(10)]
 

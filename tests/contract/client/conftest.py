@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from sd3async import RateLimit, RetryPolicy, SD3Client
-from sd3async._clock import LoopClock
 from sd3async.emulator import Emulator, VirtualTimeLoop
+from sd3async.emulator.virtual_time import LoopClock
 
 KEY = "sk-test0123456789abcdef"
 

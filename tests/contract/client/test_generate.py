@@ -31,8 +31,8 @@ from sd3async import (
     Timeouts,
     UnexpectedResponseError,
 )
-from sd3async._clock import LoopClock
 from sd3async.emulator import Emulator, Fault
+from sd3async.emulator.virtual_time import LoopClock
 from sd3async.telemetry import Event, Retried
 from support.pictures import IMAGE_KINDS, OneWayStream, picture
 from support.servers import serve, serve_bytes

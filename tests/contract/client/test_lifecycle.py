@@ -22,8 +22,8 @@ from sd3async import (
     SD3Error,
     Timeouts,
 )
-from sd3async._clock import LoopClock
 from sd3async.emulator import Emulator, Fault
+from sd3async.emulator.virtual_time import LoopClock
 from sd3async.telemetry import (
     Answered,
     AttemptSent,

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sd3async import RateLimit, RetryPolicy, SD3Client, SD3Error, SD3Request
-from sd3async._clock import LoopClock
 from sd3async.emulator import run_in_virtual_time
+from sd3async.emulator.virtual_time import LoopClock
 from support.pictures import padded_picture, picture
 from unit.limiter.scenarios import ALL_SERVERS
 

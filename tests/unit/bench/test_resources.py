@@ -2,8 +2,8 @@
 
 import asyncio
 
-from sd3async._clock import LoopClock
 from sd3async.bench.resources import Meter
+from sd3async.emulator.virtual_time import LoopClock
 
 
 async def test_a_loop_that_runs_late_is_seen() -> None:

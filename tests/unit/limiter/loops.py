@@ -5,7 +5,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from sd3async._clock import LoopClock
+from sd3async.emulator.virtual_time import LoopClock
 
 T = TypeVar("T")
 
