@@ -79,14 +79,11 @@ class GenerationRequest(ABC):
         Raises:
             InvalidRequestError: An image was given as a stream, a callable or a Pillow image.
         """
-        fields: dict[str, Any] = {"endpoint": self.endpoint}
-        for attribute in attrs.fields(type(self)):
-            value = getattr(self, attribute.name)
+        fields = {"endpoint": self.endpoint, **attrs.asdict(self, recurse=False)}
+        for name, value in fields.items():
             if isinstance(value, ImageSource):
-                value = value.to_text(attribute.name)
-            if value is not None:
-                fields[attribute.name] = value
-        return fields
+                fields[name] = value.to_text(name)
+        return {name: value for name, value in fields.items() if value is not None}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

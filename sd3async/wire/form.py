@@ -18,8 +18,7 @@ def form_fields(request: GenerationRequest) -> dict[str, str]:
         Names and values, without the image. Zero is a value; only None is left out.
     """
     fields: dict[str, str] = {}
-    for attribute in attrs.fields(type(request)):
-        value = getattr(request, attribute.name)
+    for name, value in attrs.asdict(request, recurse=False).items():
         if value is not None and not isinstance(value, ImageSource):
-            fields[attribute.name] = value if isinstance(value, str) else repr(value)
+            fields[name] = value if isinstance(value, str) else repr(value)
     return fields
