@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import attrs
@@ -122,12 +123,10 @@ def read_body(body: bytes, secrets: Sequence[str] = ()) -> Told:
     """
     body = body[:MAX_BODY_BYTES]
     told = Told()
-    try:
+    with suppress(ValueError, RecursionError):
         parsed: Any = json.loads(body)
         if isinstance(parsed, dict):
             told = _read_object(cast("dict[str, Any]", parsed), secrets)
-    except (ValueError, RecursionError):
-        pass
     words = told.sentences or _words_of_page(body.decode("utf-8", "replace"), secrets)
     return attrs.evolve(told, sentences=words)
 
