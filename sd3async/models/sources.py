@@ -418,10 +418,9 @@ class FactorySource(ImageSource):
 
 def _length(stream: BinaryIO) -> int:
     home = stream.tell()
-    try:
-        return stream.seek(0, os.SEEK_END) - home
-    finally:
-        stream.seek(home)
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(home)
+    return end - home
 
 
 def _fill(stream: Any, size: int) -> bytes:
