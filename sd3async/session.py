@@ -79,11 +79,12 @@ class Session:
         """
         self._enter_loop()
         call = Call(exchange, self, options, number=next(self._numbers), deadline=deadline)
-        self._calls[call] = user
+        calls = self._calls  # of this loop: a dead one's calls may be thrown away under another
+        calls[call] = user
         try:
             return await call.run()
         finally:
-            del self._calls[call]
+            del calls[call]
             call.over.set_result(None)
             if self._is_to_close and not self._calls:
                 await self._close_if_unused()
@@ -91,15 +92,16 @@ class Session:
     @asynccontextmanager
     async def slot(self) -> AsyncGenerator[None]:
         """Hold a connection slot: from before the first permit to the end of the last attempt."""
-        self._queued += 1
+        slots, queue = self._slots, self._queue
+        queue.append(None)
         try:
-            await self._slots.acquire()
+            await slots.acquire()
         finally:
-            self._queued -= 1
+            queue.pop()
         try:
             yield
         finally:
-            self._slots.release()
+            slots.release()
 
     def estimated_wait(self, *, retry: bool = False) -> float:
         """Return how long a call that began now would wait for leave to be sent [s].
@@ -107,7 +109,7 @@ class Session:
         Args:
             retry: Whether it goes before all others.
         """
-        ahead = 0 if retry or self._loop is None else self._queued
+        ahead = 0 if retry or self._loop is None else len(self._queue)
         return self.limiter.estimated_wait(retry=retry, behind=ahead)
 
     def headers(self, key: int) -> dict[str, str]:
@@ -161,8 +163,8 @@ class Session:
             )
         self._loop = loop
         self._slots = asyncio.Semaphore(self.max_in_flight)
-        self._queued = 0
-        self._calls.clear()  # those of a loop that ended in their middle
+        self._queue: list[None] = []
+        self._calls = {}  # without those of a loop that ended in their middle
         self._entered.clear()
 
     def _on_freeze(self, freeze: Freeze) -> None:

@@ -96,13 +96,14 @@ class Limiter:
         """
         self._enter(asyncio.get_running_loop())
         asked_at = self.clock.monotonic()
-        self._waiting += 1
+        line = self._line  # of this loop
+        line.append(None)
         keys = self._live if key is None else [self._keys[key]]
         try:
             async with nullcontext() if retry else self._newcomers, self._front:
                 return Permit(self, await self._next_key(keys), asked_at)
         finally:
-            self._waiting -= 1
+            line.pop()
 
     def retire(self, key: int) -> bool:
         """Stop granting permits for a key (its answer was 401 or 402), unless it is the last.
@@ -162,7 +163,7 @@ class Limiter:
             behind: How many others are known to ask before.
         """
         now = self.clock.monotonic()
-        ahead = behind + (0 if retry or self._loop is None else self._waiting)
+        ahead = behind + (0 if retry or self._loop is None else len(self._line))
         share = ahead // len(self._live)
         return max(0.0, min(key.opens_behind(share, now) for key in self._live) - now)
 
@@ -171,7 +172,7 @@ class Limiter:
         now = self.clock.monotonic()
         shown = self._keys[key]
         return LimiterState(
-            waiting=self._waiting if self._loop is not None else 0,
+            waiting=len(self._line) if self._loop is not None else 0,
             in_window=shown.in_period(now),
             frozen_until=shown.frozen_until(now),
             delay_bound=shown.delay_bound(now),
@@ -194,7 +195,7 @@ class Limiter:
         self._loop = loop
         self._newcomers = asyncio.Lock()
         self._front = asyncio.Lock()
-        self._waiting = 0
+        self._line: list[None] = []
         self._alarm: asyncio.Future[None] | None = None
         bucket = self.limit.bucket
         self._buckets = [AsyncLimiter(*bucket) for _ in self._keys] if bucket else []

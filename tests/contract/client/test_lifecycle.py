@@ -1,6 +1,7 @@
 """Connections, loops, pools, variants: who opens what, and who closes it."""
 
 import asyncio
+import gc
 import logging
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
@@ -71,6 +72,35 @@ def test_one_client_serves_several_loops_in_a_row(sd3_emulator_factory: Callable
     for _ in range(3):
         run_in_new_loop(two_calls())
     assert emulator.paid == 6
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_calls_of_a_loop_that_died_take_nothing_from_the_next(
+    sd3_emulator_factory: Callable[..., Any],
+) -> None:
+    """Thrown away later, they gave back slots that were not theirs: more calls at once than allowed."""
+    emulator = sd3_emulator_factory(image_bytes=2_000, latency=0.3)
+    client = SD3Client(KEY, base_url=emulator.url, max_in_flight=1)
+
+    async def begin() -> list[asyncio.Task[Any]]:
+        abandoned = [asyncio.create_task(client.core("a")) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        return abandoned
+
+    async def two_at_once() -> float:
+        await client.core("b")
+        abandoned.clear()
+        gc.collect()
+        images = await asyncio.gather(client.core("c"), client.core("d"))
+        return max(image.timings.slot_wait for image in images)
+
+    loop = asyncio.SelectorEventLoop()
+    abandoned = loop.run_until_complete(begin())
+    loop.close()
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(two_at_once()) >= 0.3
 
 
 def test_a_client_in_use_refuses_a_second_loop(sd3_emulator_factory: Callable[..., Any]) -> None:

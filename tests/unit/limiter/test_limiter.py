@@ -414,6 +414,9 @@ def test_waiters_of_a_dead_loop_do_not_hold_up_the_next(caplog: pytest.LogCaptur
         assert (await limiter.acquire()).instant == HELD
         assert limiter.state().waiting == 0
 
+    async def nobody_waits() -> None:
+        assert limiter.state().waiting == 0
+
     dead = SocketlessLoop()
     abandoned = dead.run_until_complete(leave_in_the_middle())
     dead.close()
@@ -422,6 +425,7 @@ def test_waiters_of_a_dead_loop_do_not_hold_up_the_next(caplog: pytest.LogCaptur
     with caplog.at_level(logging.CRITICAL, "asyncio"):  # "Task was destroyed but it is pending"
         del abandoned
         gc.collect()
+    run(nobody_waits(), start=HELD)
 
 
 def test_two_running_loops_at_once_are_refused() -> None:
