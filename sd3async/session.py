@@ -122,7 +122,6 @@ class Session:
     async def enter(self, user: object) -> None:
         """Take note that a user has entered; nobody else's leaving closes its connections."""
         self._enter_loop()
-        self._is_to_close = False
         self._entered[user] += 1
         await self.transport.open()
 

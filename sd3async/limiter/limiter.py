@@ -118,7 +118,6 @@ class Limiter:
             return False
         if retiring in self._live:
             self._live.remove(retiring)
-            self.wake()
         return True
 
     def freeze(self, key: Key, retry_after: float | None, *, of_probe: bool) -> None:
@@ -141,7 +140,6 @@ class Limiter:
             )
         else:
             logger.info("429: key %d stays shut out for %.1f s", key.index + 1, freeze.seconds)
-        self.wake()
         if self._on_freeze is not None:
             self._on_freeze(freeze)
 

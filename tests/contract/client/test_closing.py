@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -9,6 +11,7 @@ import pytest
 
 from sd3async import ClientClosedError, GeneratedImage, RateLimit, RetryPolicy, SD3Client
 from sd3async.emulator import Emulator, Fault
+from sd3async.emulator.virtual_time import LoopClock
 
 LATENCY = 5.0
 
@@ -124,6 +127,59 @@ async def test_the_last_one_out_closes_the_connections(start: Any) -> None:
     await variant.core("c")
     assert len(opened) == 2
     await variant.aclose()
+
+
+async def test_connections_outlast_a_close_only_for_the_calls_that_use_them(start: Any) -> None:
+    """Nobody comes back to close what a variant's last call has left open."""
+    emulator, _ = await start(latency=LATENCY)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    client = SD3Client("sk-any", base_url=emulator.url, clock=LoopClock())
+    [patient] = begin(client.with_options(), 1)
+    await until_arrived(emulator, 1)
+    await client.aclose()
+
+    assert (await patient).attempts == 1
+    await asyncio.sleep(1)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_call_after_a_close_keeps_its_connection_for_the_next(start: Any) -> None:
+    """One close must not make every later call open and close a connection of its own."""
+    emulator, _ = await start()
+    opened: list[object] = []
+
+    async def note(*facts: object) -> None:
+        opened.append(facts)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(note)
+    client = SD3Client("sk-any", base_url=emulator.url, trace_configs=[tracing])
+    await client.core("a")
+    await client.aclose()
+    await client.core("b")
+    await client.core("c")
+    await client.aclose()
+
+    assert len(opened) == 2
+
+
+async def test_closing_meets_calls_that_their_deadline_is_ending(start: Any) -> None:
+    """One that was on its way out broke the close, and the others went on."""
+    emulator, client = await start(latency=LATENCY)
+    for passes in range(8):
+        before = len(emulator.requests)
+        late = asyncio.create_task(client.core("late", deadline=1))
+        others = begin(client, 2)
+        await until_arrived(emulator, before + 3)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 1)  # the deadline's own instant
+        for _ in range(passes):
+            await asyncio.sleep(0)
+
+        await client.aclose()
+
+        errors = await errors_of([late, *others])
+        assert [type(error) for error in errors[1:]] == [ClientClosedError] * 2
 
 
 async def test_two_may_close_at_once_and_a_later_call_opens_anew(start: Any) -> None:

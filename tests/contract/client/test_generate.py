@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from PIL import Image
@@ -337,6 +338,36 @@ async def test_a_refusal_is_free_though_its_body_never_ends() -> None:
     assert not caught.value.may_be_charged
 
 
+async def test_a_refused_connection_gives_its_place_in_the_window_back() -> None:
+    """A server that is down for a minute would cost the whole limit when it is up again."""
+    async with Emulator() as emulator:
+        url = emulator.url
+    client = SD3Client("sk-a", base_url=url, clock=LoopClock(), retry=RetryPolicy(attempts=1))
+    with pytest.raises(ConnectFailedError):
+        await client.core("a")
+    await client.aclose()
+
+    assert client.limiter_state().in_window == 0
+
+
+async def test_a_one_way_stream_survives_a_connection_that_fails(start: Any) -> None:
+    """Nothing of it had been sent."""
+    failures = [aiohttp.ClientConnectionError("refused")]
+
+    async def fail_once(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if failures:
+            raise failures.pop()
+        return await handler(request)
+
+    async with aiohttp.ClientSession(middlewares=[fail_once]) as session:
+        _, client = await start(client={"session": session})
+        image = await client.sd3("a", image=OneWayStream(PICTURE), strength=0.5)
+
+    assert (image.attempts, image.unknown_charges) == (2, 0)
+
+
 async def test_a_refused_connection_is_free_and_tried_again() -> None:
     """Nothing was sent, so nothing can have been charged."""
     async with Emulator() as emulator:
@@ -393,6 +424,58 @@ async def test_a_call_that_cannot_make_its_deadline_fails_at_once(start: Any) ->
     assert (await client.core("patient", deadline=70)).attempts == 1
 
 
+async def test_a_call_without_a_slot_learns_at_once_that_it_is_too_late(start: Any) -> None:
+    """A slot is of no use while the key is shut."""
+    _, client = await start(faults=[Fault.rate_limited()], client={"max_in_flight": 1})
+    refused = asyncio.create_task(client.core("refused"))
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+
+    with pytest.raises(NotEnoughTimeError):
+        await client.core("a newcomer", deadline=10)
+
+    assert asyncio.get_running_loop().time() - began < 0.1
+    await refused
+
+
+async def test_a_retry_goes_before_those_who_have_not_been_sent(start: Any) -> None:
+    """It has waited once; only who is at the front already goes first."""
+    emulator, client = await start(
+        faults=[Fault.status(500)], rate_limit=RateLimit(1), retry=RetryPolicy(wait=0)
+    )
+    await asyncio.gather(*(client.core(prompt) for prompt in "abcd"))
+
+    assert [request.fields["prompt"] for request in emulator.requests] == list("abacd")
+
+
+async def test_the_wait_that_a_503_asks_for_is_kept_or_not_begun(start: Any) -> None:
+    """Sooner is in vain; and an hour of waiting for a deadline of a minute as well."""
+    _, client = await start(faults=[Fault.status(503, retry_after=3600)] * 2)
+    loop = asyncio.get_running_loop()
+
+    began = loop.time()
+    with pytest.raises(ServerError):
+        await client.core("a", deadline=60)
+    assert loop.time() - began < 0.1
+
+    await client.core("b")
+    assert loop.time() - began == pytest.approx(3600, abs=1)
+
+
+async def test_refusals_do_not_use_up_attempts_but_have_a_bound_of_their_own(start: Any) -> None:
+    """Two lock-outs are no reason to give up on the first real failure."""
+    refusal = Fault.rate_limited(retry_after=1)
+    _, client = await start(
+        faults=[refusal, refusal, Fault.status(500), None, *[refusal] * 3],
+        retry=RetryPolicy(attempts=2, lockouts=2),
+    )
+    assert (await client.core("a")).attempts == 4
+
+    with pytest.raises(RateLimitError) as caught:
+        await client.core("b")
+    assert len(caught.value.history) == 3
+
+
 @pytest.mark.parametrize(
     "settings", [{"rate_limit": RateLimit(2)}, {"client": {"max_in_flight": 1}}]
 )
@@ -413,10 +496,13 @@ async def test_a_429_ends_the_calls_that_it_makes_too_late(
     await asyncio.gather(first, refused)
 
 
+@pytest.mark.parametrize("keys", [["sk-a"], ["sk-a", "sk-b", "sk-c"]], ids=len)
 @pytest.mark.parametrize("waiting", [10, 149, 150, 300, 700])
-async def test_the_estimated_wait_is_what_a_newcomer_waits(start: Any, waiting: int) -> None:
+async def test_the_estimated_wait_is_what_a_newcomer_waits(
+    start: Any, waiting: int, keys: list[str]
+) -> None:
     """A service tells its callers this number: neither minutes too much nor too little."""
-    _, client = await start()
+    _, client = await start(client={"api_key": keys})
     others = [asyncio.create_task(client.core(f"number {n}")) for n in range(waiting)]
     await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ from sd3async import (
     SD3Error,
     Timeouts,
 )
-from sd3async.emulator import Emulator, Fault
+from sd3async.emulator import Emulator, Fault, Uniform
 from sd3async.emulator.virtual_time import LoopClock
 from sd3async.telemetry import (
     Answered,
@@ -36,7 +36,7 @@ from sd3async.telemetry import (
     Retried,
     Tally,
 )
-from support.pictures import picture
+from support.pictures import padded_picture, picture
 from support.servers import serve
 
 KEY = "sk-test0123456789abcdef"
@@ -277,6 +277,53 @@ async def test_a_key_without_credits_leaves_the_pool_and_the_call_goes_on(start:
     assert client.limiter_state(0).retired
     refused = [request for request in emulator.requests if request.status == 401]
     assert 1 <= len(refused) <= 5
+
+
+async def test_a_key_that_is_gone_does_not_use_up_an_attempt(start: Any) -> None:
+    """The request was not at fault."""
+    _, client = await start(
+        faults=[Fault.status(401), Fault.status(500)],
+        retry=RetryPolicy(attempts=2),
+        client={"api_key": ["sk-a", "sk-b"]},
+    )
+
+    assert (await client.core("a")).attempts == 3
+
+
+async def test_how_long_images_take_says_nothing_about_the_way(start: Any) -> None:
+    """A delay bound learnt from them would be seconds, and the limit half lost."""
+    _, client = await start(latency=Uniform(0.5, 9.0), client={"max_in_flight": 20})
+    await asyncio.gather(*(client.core("a") for _ in range(20)))
+
+    assert client.limiter_state().delay_bound == RateLimit().delay_bound
+
+
+async def test_an_attempt_is_told_as_sent_once_though_its_answer_comes_first(start: Any) -> None:
+    """The answer to an upload may come before its last byte is out."""
+    heard: list[Event] = []
+    _, client = await start(
+        faults=[Fault.early(429, then="close", retry_after=1)], client={"observers": [heard.append]}
+    )
+    await client.sd3("a", image=padded_picture(5_000_000), strength=0.5)
+
+    told = [type(event) for event in heard if isinstance(event, AttemptSent | Answered)]
+    assert told == [AttemptSent, Answered] * 2
+
+
+async def test_a_call_cut_off_before_its_instant_leaves_no_doubt(start: Any) -> None:
+    """It has its permit and its connection, and not one byte has left."""
+    heard: list[Event] = []
+    emulator, client = await start(rate_limit=RateLimit(1), client={"observers": [heard.append]})
+    await client.core("a")
+    call = asyncio.create_task(client.core("b"))
+    await asyncio.sleep(client.estimated_wait() - 0.1)
+    call.cancel()
+    await asyncio.wait([call])
+
+    done = heard[-1]
+    assert isinstance(done, Done)
+    assert (done.attempts, done.unknown_charges) == (1, 0)
+    assert len(emulator.requests) == 1
 
 
 async def test_the_last_key_is_never_given_up(start: Any) -> None:

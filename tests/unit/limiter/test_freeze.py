@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from sd3async.limiter import Freeze, Limiter, Permit, RateLimit
+from sd3async.limiter import Freeze, Limiter, Permit, PermitLostError, RateLimit
 from sd3async.limiter.window import CLOCK_MARGIN
 from unit.limiter.loops import CLOCK, at, run
 
@@ -129,6 +129,67 @@ def test_a_cancelled_probe_hands_its_part_to_the_next() -> None:
         probe.close()
 
         assert (await second).instant == pytest.approx(SHUT + 3.0)
+
+    run(main())
+
+
+def test_a_probe_that_is_still_going_out_holds_the_rest_for_one_second() -> None:
+    """A refusal would have come by then; an upload that stalls must not hold the key for minutes."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        await refused(limiter)
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(2)]
+        probe = await waiting[0]
+        await probe.ready()
+        probe.written(more=True)
+
+        assert (await waiting[1]).instant < SHUT + 1.0 + 1.5
+
+    run(main())
+
+
+def test_an_answered_probe_lets_the_next_go_without_delay() -> None:
+    """The second that a silent probe is given is not needed when it has been answered."""
+
+    async def main() -> None:
+        limiter = Limiter(RateLimit(max_requests=100), clock=CLOCK)
+        await refused(limiter)
+        waiting = [asyncio.create_task(accepted(limiter)) for _ in range(2)]
+        await waiting[0]
+
+        assert (await waiting[1]).instant == pytest.approx(SHUT + 0.5)
+
+    run(main())
+
+
+def test_a_permit_that_was_granted_before_a_refusal_is_lost() -> None:
+    """It would be sent into the lock-out, and might extend it."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        with await limiter.acquire() as permit:
+            await refused(limiter)
+            with pytest.raises(PermitLostError):
+                await permit.ready()
+
+        assert limiter.state().in_window == 1
+
+    run(main())
+
+
+def test_whoever_waits_for_a_token_does_not_miss_the_lockout() -> None:
+    """The bucket in front knows nothing of a 429 that came while it was waited for."""
+
+    async def main() -> None:
+        limiter = Limiter(RateLimit(max_requests=10, max_rate=0.1), clock=CLOCK)
+        with await limiter.acquire() as permit:
+            permit.written()
+            waiting = asyncio.create_task(limiter.acquire())
+            await at(1.0)
+            permit.refused(None)
+
+        assert (await waiting).instant == pytest.approx(1.0 + SHUT)
 
     run(main())
 

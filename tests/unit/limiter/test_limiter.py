@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from sd3async.limiter import Limiter, Permit, RateLimit
+from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
+from sd3async.limiter.permit import SLACK
 from sd3async.limiter.window import CLOCK_MARGIN
 from unit.limiter.loops import CLOCK, SocketlessLoop, at, run
 
@@ -129,6 +130,66 @@ def test_an_upload_that_is_still_going_out_weighs_in_full() -> None:
 
         two_a_period = [HELD, HELD, 2 * HELD, 2 * HELD, 3 * HELD, 3 * HELD]
         assert instants == pytest.approx([*two_a_period, 30.0 + HELD])
+
+    run(main())
+
+
+def test_a_permit_that_was_not_used_in_time_moves_to_the_present() -> None:
+    """A process that was stopped writes now what was granted then; the server counts it now."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_requests=1, delay_bound=0.5, shape="burst"))
+        with await limiter.acquire() as permit:
+            await at(7.0)
+            await permit.ready()
+            assert permit.instant == 7.0
+            permit.written()
+
+        assert (await limiter.acquire()).instant == pytest.approx(7.0 + HELD)
+
+    run(main())
+
+
+def test_a_permit_whose_place_is_taken_is_lost() -> None:
+    """What was granted long ago was forgotten long ago, and others have gone since."""
+
+    async def main() -> None:
+        limiter = a_limiter()
+        with await limiter.acquire() as permit:
+            await at(2 * HELD)
+            await fill(limiter)
+            with pytest.raises(PermitLostError):
+                await permit.ready()
+
+        assert limiter.state().in_window == 3
+
+    run(main())
+
+
+def test_a_permit_may_be_used_a_little_late() -> None:
+    """Until it is written, others count it as late as it may be."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_requests=1, delay_bound=0.5, shape="burst"))
+        with await limiter.acquire():
+            waiting = asyncio.create_task(limiter.acquire())
+            await at(HELD + SLACK - 0.001)
+            assert not waiting.done()
+
+            assert (await waiting).instant == pytest.approx(HELD + SLACK)
+
+    run(main())
+
+
+def test_an_instant_is_granted_no_longer_ahead_than_the_delay_bound() -> None:
+    """Others rely on a request that is not begun; one that turns out to be slow must not betray them."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_requests=1, delay_bound=0.05))
+        await send(limiter)
+        permit = await limiter.acquire()
+
+        assert permit.instant - CLOCK.monotonic() == pytest.approx(0.05)
 
     run(main())
 

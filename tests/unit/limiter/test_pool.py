@@ -74,6 +74,22 @@ def test_a_retired_key_grants_no_more() -> None:
     run(main())
 
 
+def test_whoever_waits_for_a_token_of_a_retired_key_gets_another() -> None:
+    """The key may be withdrawn while its bucket fills."""
+
+    async def main() -> None:
+        limiter = a_limiter(RateLimit(max_rate=0.1), keys=2)
+        await send(limiter)
+        await send(limiter)
+        waiting = asyncio.create_task(send(limiter))
+        await at(1.0)
+        limiter.retire(0)
+
+        assert (await waiting).key == 1
+
+    run(main())
+
+
 def test_the_last_key_is_never_given_up() -> None:
     """Its account may be topped up while the program runs; without it everyone would hang."""
 
