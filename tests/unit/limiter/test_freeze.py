@@ -190,6 +190,7 @@ def test_whoever_waits_for_a_token_does_not_miss_the_lockout() -> None:
             permit.refused(None)
 
         assert (await waiting).instant == pytest.approx(1.0 + SHUT)
+        assert CLOCK.monotonic() > SHUT
 
     run(main())
 
