@@ -247,9 +247,11 @@ def test_an_answer_without_a_noted_write_is_counted() -> None:
         limiter = a_limiter()
         with await limiter.acquire() as permit:
             permit.answered()
-            permit.written()
+            permit.written(more=True)
 
         assert limiter.state().in_window == 1
+        await at(LIMIT.period + CLOCK_MARGIN)
+        assert limiter.state().in_window == 0
 
     run(main())
 
