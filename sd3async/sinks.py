@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -22,15 +21,15 @@ class Sink:
     """
 
     def __init__(self) -> None:
-        self._taken = BytesIO()
+        self._taken: list[bytes] = []  # a BytesIO copies what it has as it grows
 
     async def restart(self) -> None:
         """Forget what was taken."""
-        self._taken = BytesIO()
+        self._taken.clear()
 
     async def write(self, piece: bytes) -> None:
         """Take the next bytes."""
-        self._taken.write(piece)
+        self._taken.append(piece)
 
     async def finish(self) -> bytes | Path:
         """Keep what was taken.
@@ -38,13 +37,15 @@ class Sink:
         Returns:
             The image, or the file that holds it.
         """
-        return self._taken.getvalue()  # not a copy
+        image = b"".join(self._taken)
+        self._taken.clear()  # of all images that arrive, one at a time is in memory twice
+        return image
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._taken = BytesIO()
+        self._taken.clear()
 
 
 class _FileSink(Sink):
@@ -58,6 +59,7 @@ class _FileSink(Sink):
         super().__init__()
         self._path = path
         self._is_clean = True  # nothing has been written
+        self._unwritten = 0
         self._is_kept = False
 
     async def __aenter__(self) -> Self:
@@ -79,7 +81,8 @@ class _FileSink(Sink):
 
     async def write(self, piece: bytes) -> None:
         await super().write(piece)
-        if self._taken.tell() >= _FLUSH_BYTES:
+        self._unwritten += len(piece)
+        if self._unwritten >= _FLUSH_BYTES:
             await self._on_disk(self._flush)
 
     async def finish(self) -> Path:
@@ -89,8 +92,9 @@ class _FileSink(Sink):
 
     def _flush(self) -> None:
         self._is_clean = False
-        self._part.write(self._taken.getvalue())
-        self._taken = BytesIO()
+        self._part.write(b"".join(self._taken))
+        self._taken.clear()
+        self._unwritten = 0
 
     def _commit(self) -> Path:
         self._flush()

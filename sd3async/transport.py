@@ -96,7 +96,7 @@ class _Line:
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
         self._probe: socket.socket | None = None
-        self._acked_before = -1
+        self._acked_before: int | None = None
         self.is_closing = transport.is_closing
 
     def watch(self) -> None:
@@ -106,7 +106,6 @@ class _Line:
             with suppress(OSError):
                 fd = os.dup(sock.fileno())
                 self._probe = socket.socket(sock.family, sock.type, sock.proto, fd)
-        self._acked_before = self._ask()[1]
 
     def _ask(self) -> tuple[int, int, int]:
         """Return the TCP state, the bytes acknowledged, ever, and those not sent yet."""
@@ -116,10 +115,12 @@ class _Line:
                 return struct.unpack("=B119xQ16xI", info)
         return _ESTABLISHED, -1, 0
 
-    @property
     def is_open(self) -> bool:
-        """Whether neither side has closed it, as far as this machine has heard."""
-        return not self.is_closing() and self._ask()[0] == _ESTABLISHED
+        """Return whether neither side has closed it, as far as this machine has heard."""
+        state, acked, _ = self._ask()
+        if self._acked_before is None:
+            self._acked_before = acked
+        return state == _ESTABLISHED and not self.is_closing()
 
     @property
     def has_unsent(self) -> bool:
@@ -128,7 +129,7 @@ class _Line:
 
     @property
     def is_unheard(self) -> bool:
-        """Whether the peer has certainly acknowledged nothing since `watch`."""
+        """Whether the peer has certainly acknowledged nothing since `is_open` was first asked."""
         return self._acked_before == self._ask()[1] != -1
 
     def hand_over(self) -> None:
@@ -229,7 +230,7 @@ class _Sending(Payload):
     async def _write(
         self, writer: AbstractStreamWriter, line: _Line, piece: Piece, *, is_last: bool
     ) -> bool:
-        if self.response is not None or not line.is_open:
+        if self.response is not None or not line.is_open():
             return False
         self._is_begun = True
         if is_last:
@@ -487,9 +488,11 @@ class Transport:
         return self._own
 
     def _proxy_for(self, url: str) -> str | None:
-        parts = urlsplit(url)
-        if self.proxy or not self.trust_env or proxy_bypass(parts.netloc):
+        if self.proxy or not self.trust_env:
             return self.proxy
+        parts = urlsplit(url)
+        if proxy_bypass(parts.netloc):
+            return None
         proxy = getproxies().get(parts.scheme)
         check_proxy(proxy, f"{parts.scheme}_proxy")
         return proxy

@@ -178,8 +178,10 @@ def one_line(
         secrets: API keys.
         limit: Most characters that are kept.
     """
-    printable = "".join(sign if sign.isprintable() else " " for sign in str(value))
-    text = redact(" ".join(printable.split()), secrets)
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+    text = redact(" ".join(text.split()), secrets)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
