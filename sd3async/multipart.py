@@ -38,7 +38,7 @@ class MultipartBody:
         return all(isinstance(block, bytes) or block.is_replayable for block in self.blocks)
 
     async def pieces(self) -> AsyncGenerator[Piece]:
-        """Yield the body from the beginning, images in pieces of at most 256 KiB.
+        """Yield the body from the beginning, images in pieces of at most 120 KiB.
 
         Raises:
             InvalidRequestError: A source cannot be read, or is not what it was.

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 10 * 1024 * 1024
 """The whole request may be this large. Source: error 413, "10MiB"."""
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 120 * 1024
+"""How much of an image is read and written at once: of 128 KiB and more, glibc gets each piece
+anew from the system, page by page."""
+_HEAD_BYTES = 64 * 1024
 
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 """How the images of the API begin."""
@@ -110,7 +113,7 @@ def read_facts(field: str, start_of: Callable[[int], bytes]) -> ImageFacts:
     Raises:
         InvalidRequestError: Not a JPEG, PNG or WebP image, or its header is damaged.
     """
-    start = start_of(PIECE_BYTES)
+    start = start_of(_HEAD_BYTES)
     if not start:
         raise refuse(field, "is empty; a jpeg, png or webp image is needed")
     if start.startswith((b"iVBORw0KGgo", b"/9j/", b"UklGR")):
@@ -122,8 +125,8 @@ def read_facts(field: str, start_of: Callable[[int], bytes]) -> ImageFacts:
     import imagesize  # type: ignore[import-untyped]  # it ships no py.typed
 
     # Photographs may hold megabytes of other things before their size.
-    for size in (PIECE_BYTES, MAX_BODY_BYTES):
-        head = _Head(start if size == PIECE_BYTES else start_of(size))
+    for size in (_HEAD_BYTES, MAX_BODY_BYTES):
+        head = _Head(start if size == _HEAD_BYTES else start_of(size))
         # The sides as stored: the service does not promise to heed an EXIF rotation.
         width, height = imagesize.get(head, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
         if width > 0 and height > 0:
