@@ -13,7 +13,10 @@ assume half as much delay again; both creep back while it stays calm.
 
 import enum
 import math
+import struct
+from array import array
 from collections import deque
+from typing import Any
 
 import attrs
 
@@ -29,7 +32,6 @@ PROBE_PATIENCE = 1.0
 TICK = 1e-6
 """A timer may fire this much early [s]."""
 
-_MAX_LEAD = 0.25  # [s] enough to open a connection in; longer would only hold more of them
 _KEPT_ROUND_TRIPS = 64
 _SPREAD_FACTOR = 1.5  # the spread of a few dozen round trips understates the worst
 _MAX_MEASURED_DELAY = 0.5  # [s] one slow answer must not slow everything down
@@ -41,13 +43,33 @@ _RECOVERY = 600.0  # [s] of calm that make up for one episode
 _RECOVERY_STEPS = 10  # so that limits change once a minute, not at every grant
 
 
-class Stage(enum.Enum):
+_WRITTEN_DOWN = (
+    "stage",
+    "freezes",
+    "given",
+    "_probe",
+    "last_instant",
+    "retired_until",
+    "_frozen_until",
+    "_probe_over_at",
+    "_ramp_over_at",
+    "_severity",
+    "_calm_since",
+)
+_HEAD = struct.Struct("=4q7d2I")
+
+
+class Stage(enum.IntEnum):
     """Where a key stands between a 429 and business as usual."""
 
-    OPEN = "open"
-    FROZEN = "frozen"
-    PROBING = "probing"
-    RAMPING = "ramping"
+    OPEN = 0
+    FROZEN = 1
+    PROBING = 2
+    RAMPING = 3
+
+
+def _empty_window(limit: RateLimit) -> Window:
+    return Window(limit.period, limit.max_requests, any_phase=limit.shape != "burst")
 
 
 @attrs.frozen
@@ -68,73 +90,72 @@ class Freeze:
     first_of_episode: bool
 
 
-@attrs.define(eq=False)
-class Probe:
-    """The one request that tests whether a lock-out is over.
+@attrs.frozen
+class Slot:
+    """Leave to begin one request at an instant.
 
     Attributes:
-        over_at: From when on it counts as accepted [s]; never, until it is written.
+        number: Its own; a key never gives one twice.
+        instant: When the request may begin [s, the key's clock].
+        stamp: The latest instant at which the server can count it, unless it is held [s].
+        freezes: How many 429s the key had met when it was given: void after the next one.
+        is_probe: Whether it tests if a lock-out is over.
     """
 
-    over_at: float = math.inf
+    number: int
+    instant: float
+    stamp: float
+    freezes: int
+    is_probe: bool
 
 
 class Key:
     """The limiter's knowledge of one API key.
 
     Args:
-        index: Its place in the pool.
         limit: What the server allows.
 
     Attributes:
         window: The requests the server may be counting.
-        last_instant: The latest instant granted [s].
+        stage: Where it stands after a 429.
+        last_instant: The latest instant given [s].
         freezes: How many 429s have shut it out.
+        given: How many slots it has given.
+        retired_until: It is known to be withdrawn (401), or its account to be empty (402) [s].
     """
 
-    def __init__(self, index: int, limit: RateLimit) -> None:
-        self.index = index
-        self.window = Window(limit.period, any_phase=limit.shape != "burst")
-        self._limit = limit
-        self._stage = Stage.OPEN
-        self._frozen_until = -math.inf
-        self._probe: Probe | None = None
-        self._ramp_over_at = -math.inf
+    def __init__(self, limit: RateLimit) -> None:
+        self.window = _empty_window(limit)
+        self.stage = Stage.OPEN
         self.last_instant = -math.inf
         self.freezes = 0
+        self.given = 0
+        self.retired_until = -math.inf
+        self._limit = limit
+        self._frozen_until = -math.inf
+        self._probe = 0  # its slot's number, while it is under way
+        self._probe_over_at = math.inf  # from when on it counts as accepted [s]
+        self._ramp_over_at = -math.inf
         self._severity = 0.0  # episodes remembered at `_calm_since`
         self._calm_since = math.inf
         self._round_trips: deque[float] = deque(maxlen=_KEPT_ROUND_TRIPS)
         self._usual_delay = limit.delay_bound
 
     def opens_at(self, now: float) -> float:
-        """Return the instant from which it may grant: past, future, or infinity for "not yet".
+        """Return the instant from which it may give a slot: past, future, or infinity: "not yet".
 
         At infinity only an event can open it: an upload's end, a refund, a probe's end.
         """
         window = self.window
         window.forget(now)
         limit = self.max_requests(now) if self._severity else self._limit.max_requests
-        opens_at = window.opens_at(limit)
-        if self._stage is Stage.OPEN:
+        opens_at = max(window.opens_at(limit), self.last_instant + self._limit.spacing)
+        if self.stage is Stage.OPEN:
             return opens_at
         return max(opens_at, self._stage_opens_at(now))
 
-    def lead(self, now: float) -> float:
-        """Return how long before its instant a request may be granted [s].
-
-        No longer than the delay bound: so long as a request is not begun, others rely on its being
-        counted by then, and one that turns out to be a slow upload must not break their sum. Not at
-        all where many instants coincide: granted ahead, a burst would not be spread.
-        """
-        return 0.0 if self._limit.shape == "burst" else min(self.delay_bound(now), _MAX_LEAD)
-
-    def is_near(self, now: float) -> bool:
-        """Whether its next instant is near enough to be granted."""
-        return self.opens_at(now) - self.lead(now) <= now + TICK
-
     def opens_behind(self, ahead: int, now: float) -> float:
-        """Return when it can grant to somebody with others before him, as things stand.
+        """Return when it can give a slot to somebody with others before him, as things stand.
 
         Args:
             ahead: How many others.
@@ -143,7 +164,8 @@ class Key:
         limit = self.max_requests(now)
         span = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
         opens_at = max(now, self.opens_at(now))
-        if self._stage is Stage.OPEN and opens_at <= now:
+        if self.stage is Stage.OPEN and self.window.opens_at(limit) <= now:
+            opens_at = now
             room = limit - self.window.count_since(now - span)
             if ahead >= room:  # the others will take it
                 opens_at = self.window.eases_at(now)
@@ -154,24 +176,72 @@ class Key:
             opens_at += ahead_of_me // limit * span
         elif opens_at < math.inf:
             opens_at += ahead_of_me * span / max(1, limit - 1)
-        tokens, seconds = self._limit.bucket or (1, 0)
-        refills_at = max(now, self.last_instant + seconds / tokens) + ahead * seconds / tokens
-        return max(now if opens_at == math.inf else opens_at, refills_at)
+        spacing = self._limit.slowest_spacing
+        spaced_at = max(now, self.last_instant + spacing) + ahead * spacing
+        return max(now if opens_at == math.inf else opens_at, spaced_at)
 
-    def grant(self, instant: float) -> Probe | None:
-        """Note that a request may begin at an instant, not before `opens_at`.
+    def give(
+        self,
+        now: float,
+        *,
+        lead: float,
+        slack: float,
+        is_upload: bool = False,
+        patience: float = math.inf,
+    ) -> Slot | None:
+        """Give leave for a request, if it may begin soon.
 
-        Returns:
-            The probe, if this request is one.
+        It is counted from this moment on: with the latest stamp that the request can get, or held.
+
+        Args:
+            now: The present instant.
+            lead: How far ahead "soon" is [s].
+            slack: How long after its instant the request may still be begun [s].
+            is_upload: Whether its body takes time to leave: then it is held.
+            patience: How long a process that says nothing is believed to be at work [s].
         """
-        self.last_instant = instant
-        if self._stage is not Stage.FROZEN:
+        instant = max(now, self.opens_at(now))
+        if instant > now + lead + TICK:
             return None
-        self._stage = Stage.PROBING
-        self._probe = Probe()
-        return self._probe
+        self.given += 1
+        self.last_instant = instant
+        stamp = instant + slack + self.delay_bound(now)
+        if is_upload:
+            self.window.hold(self.given, now + patience)
+        else:
+            self.window.add(stamp)
+        if self.stage is Stage.FROZEN:
+            self.stage = Stage.PROBING
+            self._probe = self.given
+            self._probe_over_at = now + patience  # or a second after it is written
+        is_probe = self._probe == self.given
+        return Slot(self.given, instant, stamp, self.freezes, is_probe)
 
-    def freeze(self, now: float, retry_after: float | None, *, of_probe: bool = False) -> Freeze:
+    def move(self, number: int, before: float | None, after: float | None) -> None:
+        """Count a request by another stamp.
+
+        Args:
+            number: Its slot's.
+            before: Its stamp so far; None if it was held.
+            after: Its stamp from now on; None to take it back.
+        """
+        if before is None:
+            if not self.window.release(number):
+                return  # nobody had heard of it for too long: it was counted as sent
+        else:
+            self.window.remove(before)
+        if after is not None:
+            self.window.add(after)
+
+    def hold(self, number: int, before: float | None, until: float) -> None:
+        """Hold a request that is going out, from now on or still; see `move`."""
+        if before is not None:
+            self.window.remove(before)
+        self.window.hold(number, until)
+
+    def freeze(
+        self, now: float, retry_after: float | None, *, of_probe: bool = False
+    ) -> tuple[float, bool]:
         """Note a 429 that has just been received.
 
         Args:
@@ -182,38 +252,43 @@ class Key:
                 even if the probe was taken for accepted in the meantime.
 
         Returns:
-            Until when nothing is granted; a 429 never brings that forward.
+            Until when nothing is given (a 429 never brings that forward), and whether it is the
+            first of its episode.
         """
         self.freezes += 1
-        probed = of_probe or self._stage is Stage.PROBING
-        first_of_episode = self._stage in (Stage.OPEN, Stage.RAMPING) and not of_probe
+        probed = of_probe or self.stage is Stage.PROBING
+        first_of_episode = self.stage in (Stage.OPEN, Stage.RAMPING) and not of_probe
         if first_of_episode:
             self._severity = min(self.severity(now) + 1, _MAX_SEVERITY)
         self._calm_since = math.inf
-        self._stage = Stage.FROZEN
-        self._probe = None
+        self.stage = Stage.FROZEN
+        self._probe = 0
         lockout = self._lockout(retry_after, was_refuted=probed)
         self._frozen_until = max(self._frozen_until, now + lockout + LOCKOUT_MARGIN)
-        return Freeze(self.index, self._frozen_until, self._frozen_until - now, first_of_episode)
+        return self._frozen_until, first_of_episode
 
     def _lockout(self, retry_after: float | None, *, was_refuted: bool) -> float:
         if retry_after is None or not 0 <= retry_after < math.inf:
             return self._limit.lockout
         return max(self._limit.lockout, retry_after) if was_refuted else retry_after
 
-    def probe_written(self, probe: Probe, now: float) -> None:
+    def probe_written(self, number: int, now: float) -> None:
         """Start, or start again, waiting for a refusal of the probe."""
-        probe.over_at = now + PROBE_PATIENCE
+        if number == self._probe:
+            self._probe_over_at = now + PROBE_PATIENCE
 
-    def probe_closed(self, probe: Probe, now: float, *, accepted: bool) -> None:
+    def probe_closed(self, number: int, now: float, *, accepted: bool) -> None:
         """Note the end of a probe; one that proved nothing is followed by another."""
-        if probe is not self._probe:
-            return
-        if accepted:
-            self._begin_ramp(now)
-        elif probe.over_at > now:
-            self._probe = None
-            self._stage = Stage.FROZEN
+        if number == self._probe:
+            if accepted:
+                self._begin_ramp(now)
+            elif self._probe_over_at > now:
+                self._probe = 0
+                self.stage = Stage.FROZEN
+
+    def fill(self, now: float) -> None:
+        """Take it for used up for two periods: what was counted is not known any more."""
+        self.window.add(now + self._limit.period + CLOCK_MARGIN, self._limit.max_requests)
 
     def observe_round_trip(self, seconds: float) -> None:
         """Learn the delay bound from the spread of quick answers."""
@@ -249,24 +324,56 @@ class Key:
         """Return how many requests the server may count in the last period."""
         return self.window.count_since(now - self._limit.period)
 
+    def dump(self) -> bytes:
+        """Write down what other processes need to know."""
+        times, counts = array("d"), array("I")
+        for time, count in self.window:
+            times.append(time)
+            counts.append(count)
+        numbers, untils = array("q", self.window.held), array("d", self.window.held.values())
+        head = _HEAD.pack(
+            *(getattr(self, name) for name in _WRITTEN_DOWN), len(times), len(numbers)
+        )
+        return b"".join([head, times, counts, numbers, untils])
+
+    def load(self, data: bytes) -> bytes:
+        """Take over what `dump` wrote; return what follows it."""
+        *values, stamps, held = _HEAD.unpack_from(data)
+        for name, value in zip(_WRITTEN_DOWN, values, strict=True):
+            setattr(self, name, value)
+        self.stage = Stage(self.stage)
+        self.window = _empty_window(self._limit)
+        view = memoryview(data)[_HEAD.size :]
+        lists: list[list[Any]] = []
+        for kind, length in (("d", stamps), ("I", stamps), ("q", held), ("d", held)):
+            size = struct.calcsize(kind) * length
+            lists.append(view[:size].cast(kind).tolist())
+            view = view[size:]
+        times, counts, numbers, untils = lists
+        for time, count in zip(times, counts, strict=True):
+            self.window.add(time, count)
+        for number, until in zip(numbers, untils, strict=True):
+            self.window.hold(number, until)
+        return bytes(view)
+
     def _stage_opens_at(self, now: float) -> float:
-        if self._probe is not None and self._probe.over_at <= now:
+        if self.stage is Stage.PROBING and self._probe_over_at <= now:
             self._begin_ramp(now)
-        if self._stage is Stage.RAMPING and self._ramp_over_at <= now:
-            self._stage = Stage.OPEN
-        match self._stage:
+        if self.stage is Stage.RAMPING and self._ramp_over_at <= now:
+            self.stage = Stage.OPEN
+        match self.stage:
             case Stage.OPEN:
                 return -math.inf
             case Stage.FROZEN:
                 return self._frozen_until
             case Stage.PROBING:
-                return math.inf if self._probe is None else self._probe.over_at
+                return self._probe_over_at
             case Stage.RAMPING:
                 spacing = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
                 return self.last_instant + spacing / self.max_requests(now)
 
     def _begin_ramp(self, now: float) -> None:
-        self._probe = None
-        self._stage = Stage.RAMPING
+        self._probe = 0
+        self.stage = Stage.RAMPING
         self._ramp_over_at = now + self._limit.period
         self._calm_since = now

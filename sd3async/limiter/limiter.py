@@ -3,17 +3,18 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import attrs
 from aiolimiter import AsyncLimiter
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
-from sd3async.limiter.key import Freeze, Key
+from sd3async.limiter.key import TICK, Freeze
 from sd3async.limiter.lag import LagWatch
 from sd3async.limiter.permit import Permit
 from sd3async.limiter.settings import RateLimit
+from sd3async.limiter.supply import Grant, Supply, Unlimited
 
 logger = logging.getLogger("sd3async.limiter")
 
@@ -44,17 +45,17 @@ class LimiterState:
 class Limiter:
     """Grants permits so that no server sees more than the limit in any period.
 
-    One caller at a time stands at the front: aiolimiter's token bucket spaces it from the one
-    before, the keys' windows say when it may go. First come, first served; retries go before all
-    newcomers but the one at the front. An idle limiter grants without suspending. It has no tasks
-    of its own, and outlives event loops: what was sent under one counts under the next. One loop
-    at a time may use it.
+    One caller at a time stands at the front, and takes the next slot of a key when it is near.
+    First come, first served; retries go before all newcomers but the one at the front. An idle
+    limiter grants without suspending. It has no tasks of its own, and outlives event loops: what
+    was sent under one counts under the next. One loop at a time may use it.
 
     Args:
         limit: What the server allows each key.
         keys: How many keys there are. Whoever is at the front gets the one that has rested longest.
         clock: Where time comes from.
         on_freeze: Called with every 429 that shuts a key out.
+        supplies: Where the slots of each key come from; None counts for this limiter alone.
     """
 
     def __init__(
@@ -64,28 +65,36 @@ class Limiter:
         keys: int = 1,
         clock: Clock = SYSTEM_CLOCK,
         on_freeze: Callable[[Freeze], None] | None = None,
+        supplies: Sequence[Supply] | None = None,
     ) -> None:
         if keys < 1:
             raise ValueError(f"keys: {keys!r} is too few; at least 1 is needed")
         self.limit = limit
         self.clock = clock
         self._on_freeze = on_freeze
-        self._keys = [Key(index, limit) for index in range(keys)]
-        self._live = list(self._keys)
+        alone = Unlimited if limit.is_unlimited else Supply
+        self._supplies = supplies or [alone(index, limit, clock) for index in range(keys)]
+        for supply in self._supplies:
+            supply.on_change = self.wake
+            supply.on_freeze = self._frozen
+        self._live = list(self._supplies)
         self._lag = LagWatch()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
-        keys = f"{len(self._live)}/{len(self._keys)}"
+        keys = f"{len(self._live)}/{len(self._supplies)}"
         return f"<Limiter {self.limit} keys={keys}>"
 
-    async def acquire(self, *, retry: bool = False, key: int | None = None) -> Permit:
+    async def acquire(
+        self, *, retry: bool = False, key: int | None = None, is_upload: bool = False
+    ) -> Permit:
         """Wait for leave to send one request.
 
         Args:
-            key: The only key that will do; None for any.
             retry: Whether the request was sent before, or lost its permit; it then goes before
                 all newcomers but the one at the front, behind earlier retries.
+            key: The only key that will do; None for any.
+            is_upload: Whether the request's body takes time to leave.
 
         Returns:
             The permit, shortly before its instant: connect, await its `ready`, and write at once.
@@ -98,12 +107,13 @@ class Limiter:
         asked_at = self.clock.monotonic()
         line = self._line  # of this loop
         line.append(None)
-        keys = self._live if key is None else [self._keys[key]]
+        supplies = self._live if key is None else [self._supplies[key]]
         try:
             async with nullcontext() if retry else self._newcomers, self._front:
-                return Permit(self, await self._next_key(keys), asked_at)
+                supply, grant = await self._next_slot(supplies, is_upload=is_upload)
         finally:
             line.pop()
+        return Permit(supply, grant, asked_at=asked_at, is_upload=is_upload)
 
     def retire(self, key: int) -> bool:
         """Stop granting permits for a key (its answer was 401 or 402), unless it is the last.
@@ -113,35 +123,12 @@ class Limiter:
         Returns:
             Whether another key is left.
         """
-        retiring = self._keys[key]
+        retiring = self._supplies[key]
         if self._live == [retiring]:
             return False
         if retiring in self._live:
             self._live.remove(retiring)
         return True
-
-    def freeze(self, key: Key, retry_after: float | None, *, of_probe: bool) -> None:
-        """Shut a key out after a 429; `Permit.refused` is the way here."""
-        if self.limit.is_unlimited:
-            return
-        now = self.clock.monotonic()
-        freeze = key.freeze(now, retry_after, of_probe=of_probe)
-        if freeze.first_of_episode:
-            logger.warning(
-                "429: key %d of %d is shut out for %.1f s. Either other programs use it too, or "
-                "requests reach the server more unevenly than the delay bound allows for. From now "
-                "on: %d requests per %g s and a delay bound of %.2f s, easing while it stays calm.",
-                key.index + 1,
-                len(self._keys),
-                freeze.seconds,
-                key.max_requests(now),
-                self.limit.period,
-                key.delay_bound(now),
-            )
-        else:
-            logger.info("429: key %d stays shut out for %.1f s", key.index + 1, freeze.seconds)
-        if self._on_freeze is not None:
-            self._on_freeze(freeze)
 
     def observe_round_trip(self, key: int, seconds: float) -> None:
         """Learn the delay bound from how much the round trips of quick answers vary.
@@ -151,7 +138,7 @@ class Limiter:
             seconds: From the last byte written to the head of the answer [s]. Only of answers that
                 take the server no work (errors, polls, balances); a generated image says nothing.
         """
-        self._keys[key].observe_round_trip(seconds)
+        self._supplies[key].key.observe_round_trip(seconds)
 
     def estimated_wait(self, *, retry: bool = False, behind: int = 0) -> float:
         """Return how long a caller who asked now would wait for leave, as things stand [s].
@@ -160,22 +147,22 @@ class Limiter:
             retry: Whether the caller goes before all newcomers.
             behind: How many others are known to ask before.
         """
-        now = self.clock.monotonic()
         ahead = behind + (0 if retry or self._loop is None else len(self._line))
         share = ahead // len(self._live)
-        return max(0.0, min(key.opens_behind(share, now) for key in self._live) - now)
+        return max(0.0, min(supply.wait_behind(share) for supply in self._live))
 
     def state(self, key: int = 0) -> LimiterState:
         """Return what a display may show about a key."""
-        now = self.clock.monotonic()
-        shown = self._keys[key]
+        supply = self._supplies[key]
+        shown, now = supply.key, supply.now()
+        frozen_until = shown.frozen_until(now)
         return LimiterState(
             waiting=len(self._line) if self._loop is not None else 0,
             in_window=shown.in_period(now),
-            frozen_until=shown.frozen_until(now),
+            frozen_until=frozen_until and self.clock.monotonic() + frozen_until - now,
             delay_bound=shown.delay_bound(now),
             max_requests=shown.max_requests(now),
-            retired=shown not in self._live,
+            retired=supply not in self._live,
             loop_lag=self._lag.worst,
         )
 
@@ -183,6 +170,11 @@ class Limiter:
         """Let the caller at the front look again: something changed that may let it go earlier."""
         if self._loop is not None and self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
+
+    async def aclose(self) -> None:
+        """Let go of what the supplies hold."""
+        for supply in self._supplies:
+            await supply.aclose()
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin anew in another event loop: lines, buckets and alarms belong to one."""
@@ -196,24 +188,29 @@ class Limiter:
         self._line: list[None] = []
         self._alarm: asyncio.Future[None] | None = None
         bucket = self.limit.bucket
-        self._buckets = [AsyncLimiter(*bucket) for _ in self._keys] if bucket else []
+        self._buckets = [AsyncLimiter(*bucket) for _ in self._supplies] if bucket else []
 
-    async def _next_key(self, keys: list[Key]) -> Key:
-        """Wait until the bucket of one of these has a token and its next instant is near."""
+    async def _next_slot(
+        self, supplies: list[Supply], *, is_upload: bool
+    ) -> tuple[Supply, Grant]:
+        """Wait until one of these has a slot near and, if it is paced, its bucket a token."""
         while True:
-            key = await self._open_key(keys)
+            supply = await self._open(supplies)
             if self._buckets:
-                await self._buckets[key.index].acquire()
-            if key in keys and key.is_near(self.clock.monotonic()):
-                return key
+                await self._buckets[supply.index].acquire()
+            if supply in supplies:
+                grant = await supply.take(wanted=len(self._line), is_upload=is_upload)
+                if grant:
+                    return supply, grant
 
-    async def _open_key(self, keys: list[Key]) -> Key:
+    async def _open(self, supplies: list[Supply]) -> Supply:
         while True:
             now = self.clock.monotonic()
-            near = [key for key in keys if key.is_near(now)]
+            near_at = {supply: supply.near_at(now) for supply in supplies}
+            near = [supply for supply, instant in near_at.items() if instant <= now + TICK]
             if near:
-                return min(near, key=lambda key: (key.last_instant, len(key.window)))
-            await self._pause(now, min(key.opens_at(now) - key.lead(now) for key in keys))
+                return min(near, key=lambda supply: supply.rested)
+            await self._pause(now, min(near_at.values()))
 
     async def _pause(self, now: float, until: float) -> None:
         """Wait until an instant, which may be never, or until something changes."""
@@ -231,3 +228,24 @@ class Limiter:
             self._alarm = None
             if timer is not None:
                 timer.cancel()
+
+    def _frozen(self, freeze: Freeze) -> None:
+        supply = self._supplies[freeze.key]
+        now = supply.now()
+        if freeze.first_of_episode:
+            logger.warning(
+                "429: key %d of %d is shut out for %.1f s. Either other programs use it too, or "
+                "requests reach the server more unevenly than the delay bound allows for. From now "
+                "on: %d requests per %g s and a delay bound of %.2f s, easing while it stays calm.",
+                freeze.key + 1,
+                len(self._supplies),
+                freeze.seconds,
+                supply.key.max_requests(now),
+                self.limit.period,
+                supply.key.delay_bound(now),
+            )
+        else:
+            logger.info("429: key %d stays shut out for %.1f s", freeze.key + 1, freeze.seconds)
+        self.wake()
+        if self._on_freeze is not None:
+            self._on_freeze(freeze)

@@ -2,15 +2,10 @@
 
 import math
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from sd3async.limiter.key import TICK, Key
-
-if TYPE_CHECKING:
-    from sd3async.limiter.limiter import Limiter
-
-SLACK = 0.06
-"""How long after its instant a request may still be begun [s]."""
+from sd3async.limiter.key import TICK
+from sd3async.limiter.supply import Grant, Supply
 
 
 class PermitLostError(Exception):
@@ -18,7 +13,7 @@ class PermitLostError(Exception):
 
 
 class Permit:
-    """Leave to begin one request within `SLACK` of an instant; a context manager.
+    """Leave to begin one request at an instant, or very soon after; a context manager.
 
     From the moment it is granted it is entered in the key's window with the latest instant at
     which the server could count it. Nothing has to be reported for the limit to be kept; what is
@@ -28,19 +23,20 @@ class Permit:
 
     Attributes:
         key: Which key to send the request with (its index).
-        instant: When the request may begin [s, the limiter's monotonic clock].
         asked_at: When the caller asked [s].
     """
 
-    def __init__(self, limiter: "Limiter", key: Key, asked_at: float) -> None:
-        self.key = key.index
+    def __init__(
+        self, supply: Supply, grant: Grant, *, asked_at: float, is_upload: bool = False
+    ) -> None:
+        self.key = supply.index
         self.asked_at = asked_at
-        self._limiter = limiter
-        self._key = key
+        self._supply = supply
+        self._clock = supply.clock
+        self._grant = grant
+        self._is_upload = is_upload
         self._written = False
         self._answered = False
-        self._stamp: float | None = None  # the latest instant of being counted, while it is entered
-        self._take(limiter.clock.monotonic())
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +48,11 @@ class Permit:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def instant(self) -> float:
+        """When the request may begin [s, the limiter's monotonic clock]."""
+        return self._grant.instant
 
     @property
     def waited(self) -> float:
@@ -66,16 +67,17 @@ class Permit:
         Raises:
             PermitLostError: There is none, or the key was shut out meanwhile: write nothing.
         """
-        clock = self._limiter.clock
-        while (now := clock.monotonic()) < self.instant - TICK:
-            await clock.sleep(self.instant - now)
-        if now > self.instant + SLACK:
-            self._give_back(now)
-            if self._key.is_near(now):
-                self._take(now)
-                await self.ready()
-        if self._stamp is None or self._freezes != self._key.freezes:
-            raise PermitLostError
+        while True:
+            now = await self._sleep_until(self.instant)
+            if self._grant.slot.freezes != self._supply.freezes:
+                raise PermitLostError
+            if now <= self._grant.latest:
+                return
+            self._supply.give_back(self._grant)
+            another = await self._supply.take(wanted=1, is_upload=self._is_upload)
+            if another is None:
+                raise PermitLostError
+            self._grant = another
 
     def written(self, *, more: bool = False) -> None:
         """Note that a piece of the request is being, or was, written.
@@ -88,18 +90,15 @@ class Permit:
         if self._answered:
             return
         self._written = True
-        now = self._limiter.clock.monotonic()
-        if self._probe is not None:
-            self._key.probe_written(self._probe, now)
-            self._limiter.wake()
-        self._count_until(math.inf if more else now + self._key.delay_bound(now))
+        self._supply.probe_written(self._grant)
+        self._supply.count(self._grant, None if more else self._latest_count())
 
     def answered(self) -> None:
         """Note that the head of the answer was seen: the server has counted the request by now."""
         self._written = self._answered = True
-        now = self._limiter.clock.monotonic()
-        if self._stamp is None or now < self._stamp:
-            self._count_until(now)
+        now = self._clock.monotonic()
+        if self._grant.stamp is None or not -math.inf < self._grant.stamp <= now:
+            self._supply.count(self._grant, now)
 
     def refused(self, retry_after: float | None) -> None:
         """Freeze the key: the answer is a 429, received just now.
@@ -109,39 +108,23 @@ class Permit:
                 stays shut for that and half a second more.
         """
         self.answered()
-        self._limiter.freeze(self._key, retry_after, of_probe=self._probe is not None)
+        if not self._supply.limit.is_unlimited:
+            self._supply.freeze(self._grant, retry_after)
 
     def close(self) -> None:
         """Give the permit back if it was not used; calling it again does nothing."""
-        now = self._limiter.clock.monotonic()
         if not self._written:
-            self._give_back(now)
-        elif self._stamp == math.inf:  # cut off while it went out
-            self._count_until(now + self._key.delay_bound(now))
-        if self._written and self._probe is not None:
-            self._key.probe_closed(self._probe, now, accepted=self._answered)
-            self._limiter.wake()
-
-    def _take(self, now: float) -> None:
-        self.instant = max(now, self._key.opens_at(now))
-        self._probe = self._key.grant(self.instant)
-        self._freezes = self._key.freezes
-        self._count_until(self.instant + SLACK + self._key.delay_bound(now))
-
-    def _give_back(self, now: float) -> None:
-        if self._stamp is not None:
-            self._key.window.remove(self._stamp)
-            self._stamp = None
-            if self._probe is not None:
-                self._key.probe_closed(self._probe, now, accepted=False)
-            self._limiter.wake()
-
-    def _count_until(self, stamp: float) -> None:
-        if stamp == self._stamp:
+            self._supply.give_back(self._grant)
             return
-        before, self._stamp = self._stamp, stamp
-        if before is not None:
-            self._key.window.remove(before)
-        self._key.window.add(stamp)
-        if before is not None and stamp < before:
-            self._limiter.wake()
+        if self._grant.stamp is None:  # cut off while it went out
+            self._supply.count(self._grant, self._latest_count())
+        self._supply.probe_closed(self._grant, accepted=self._answered)
+
+    async def _sleep_until(self, instant: float) -> float:
+        while (now := self._clock.monotonic()) < instant - TICK:
+            await self._clock.sleep(instant - now)
+        return now
+
+    def _latest_count(self) -> float:
+        now = self._clock.monotonic()
+        return now + self._supply.key.delay_bound(now)

@@ -70,15 +70,29 @@ class RateLimit:
         return self.max_requests == _UNLIMITED
 
     @property
+    def spacing(self) -> float:
+        """The least time between two requests of a key [s]: a tenth of what the ceiling asks for.
+
+        A server that is hit by 150 requests in one instant takes longer than the delay bound to
+        count them. The bucket shape has a rate of its own.
+        """
+        if self.is_unlimited or self.shape == "bucket":
+            return 0.0
+        return 1 / (_SPREAD_OF_BURSTS * self.ceiling)
+
+    @property
+    def slowest_spacing(self) -> float:
+        """The least time between two requests in the long run, as far as it is fixed [s]."""
+        return max(self.spacing, self.bucket[1] / self.bucket[0] if self.bucket else 0.0)
+
+    @property
     def bucket(self) -> tuple[float, float] | None:
-        """Tokens, and the seconds in which they refill, of the bucket that spaces requests.
+        """Tokens, and the seconds in which they refill, of the bucket that paces a process.
 
         What is counted within a period was written within period + delay bound. The bucket shape
-        lets at most its tokens plus rate times that go, which stays within the limit. The other
-        shapes spread a burst over a tenth of the period: a server that is hit by 150 requests in
-        one instant takes longer than the delay bound to count them.
+        lets at most its tokens plus rate times that go, which stays within the limit.
         """
-        tokens, rate = 1, _SPREAD_OF_BURSTS * self.ceiling
+        tokens, rate = 1, math.inf
         if self.shape == "bucket" and not self.is_unlimited:
             tokens = max(1, min(_BUCKET_BURST, int(self.max_requests * _BUCKET_BURST_SHARE)))
             window = self.period + CLOCK_MARGIN + self.delay_bound

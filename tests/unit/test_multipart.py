@@ -109,7 +109,7 @@ async def test_large_images_are_sent_in_small_pieces(kind: str, tmp_path: Path) 
         value.close()
 
     assert max(len(piece) for piece in pieces) == PIECE_BYTES
-    assert len(pieces) == 2 + 4
+    assert len(pieces) == 2 + 9
 
 
 async def test_bytes_are_sent_without_being_copied() -> None:

@@ -14,25 +14,40 @@ CALM_MINUTE = 60.0
 
 
 def a_key(limit: RateLimit = LIMIT) -> Key:
-    return Key(0, limit)
+    return Key(limit)
+
+
+def a_probe(key: Key, now: float) -> int:
+    """Return the number of the slot that tests whether a lock-out is over."""
+    slot = key.give(now, lead=0.0, slack=0.0)
+    assert slot is not None
+    assert slot.is_probe
+    return slot.number
 
 
 def passed_probe(key: Key, now: float) -> None:
-    probe = key.grant(now)
-    assert probe is not None
-    key.probe_closed(probe, now, accepted=True)
+    key.probe_closed(a_probe(key, now), now, accepted=True)
+
+
+def shut_for(key: Key, now: float, retry_after: float | None) -> float:
+    """Return for how long a 429 shuts the key [s]."""
+    return key.freeze(now, retry_after)[0] - now
+
+
+def is_first(key: Key, now: float) -> bool:
+    """Return whether a 429 is the first of its episode."""
+    return key.freeze(now, None)[1]
 
 
 def test_a_refusal_shuts_the_key_for_the_lockout_and_a_margin() -> None:
     """Coming back early starts another lock-out: 900 requests lost."""
     key = a_key()
-    freeze = key.freeze(100.0, None)
+    until, _ = key.freeze(100.0, None)
 
-    assert freeze.until == 100.0 + SHUT
-    assert freeze.seconds == pytest.approx(SHUT)
-    assert key.opens_at(100.0) == freeze.until
-    assert key.frozen_until(100.0) == freeze.until
-    assert key.frozen_until(freeze.until) is None
+    assert until == 100.0 + SHUT
+    assert key.opens_at(100.0) == until
+    assert key.frozen_until(100.0) == until
+    assert key.frozen_until(until) is None
 
 
 @pytest.mark.parametrize(
@@ -42,19 +57,17 @@ def test_what_the_server_asks_for_wins_over_the_usual_lockout(
     retry_after: float, shut: float
 ) -> None:
     """A gateway with a limit of its own may ask for seconds, and nonsense asks for nothing."""
-    freeze = a_key().freeze(0.0, retry_after)
-
-    assert freeze.seconds == shut + LOCKOUT_MARGIN
+    assert shut_for(a_key(), 0.0, retry_after) == shut + LOCKOUT_MARGIN
 
 
 @pytest.mark.parametrize(("retry_after", "shut"), [(5.0, 60.0), (90.0, 90.0)])
 def test_a_short_retry_after_is_believed_once(retry_after: float, shut: float) -> None:
     """Asking again and again inside a lock-out may extend it for ever."""
     key = a_key()
-    thawed = key.freeze(0.0, retry_after).until
-    key.grant(thawed)
+    thawed, _ = key.freeze(0.0, retry_after)
+    a_probe(key, thawed)
 
-    assert key.freeze(thawed, retry_after).seconds == shut + LOCKOUT_MARGIN
+    assert shut_for(key, thawed, retry_after) == shut + LOCKOUT_MARGIN
 
 
 def test_a_later_refusal_only_moves_the_deadline_forward() -> None:
@@ -62,10 +75,10 @@ def test_a_later_refusal_only_moves_the_deadline_forward() -> None:
     key = a_key()
     key.freeze(0.0, 300.0)
 
-    second = key.freeze(10.0, None)
+    second, _ = key.freeze(10.0, None)
 
-    assert second.until == 300.0 + LOCKOUT_MARGIN
-    assert key.freeze(290.0, None).until == 290.0 + SHUT
+    assert second == 300.0 + LOCKOUT_MARGIN
+    assert key.freeze(290.0, None)[0] == 290.0 + SHUT
 
 
 def test_a_thawed_key_grants_one_probe_and_waits_for_it() -> None:
@@ -73,9 +86,8 @@ def test_a_thawed_key_grants_one_probe_and_waits_for_it() -> None:
     key = a_key()
     key.freeze(0.0, None)
 
-    probe = key.grant(SHUT)
+    probe = a_probe(key, SHUT)
 
-    assert probe is not None
     assert key.opens_at(SHUT + 30) == math.inf
     key.probe_written(probe, SHUT + 30)
     assert key.opens_at(SHUT + 30) == SHUT + 30 + PROBE_PATIENCE
@@ -85,36 +97,34 @@ def test_a_probe_without_refusal_for_a_second_is_accepted() -> None:
     """An image takes seconds to come; waiting for it would waste the ceiling."""
     key = a_key()
     key.freeze(0.0, None)
-    probe = key.grant(SHUT)
-    assert probe is not None
+    probe = a_probe(key, SHUT)
 
     key.probe_written(probe, SHUT)
 
     assert key.opens_at(SHUT + PROBE_PATIENCE) <= SHUT + PROBE_PATIENCE
-    assert key.grant(SHUT + PROBE_PATIENCE) is None
+    slot = key.give(SHUT + PROBE_PATIENCE, lead=0.0, slack=0.0)
+    assert slot is not None
+    assert not slot.is_probe
 
 
 def test_a_probe_that_was_never_sent_is_followed_by_another() -> None:
     """A cancelled probe proves nothing; the key must neither open nor stay shut for good."""
     key = a_key()
     key.freeze(0.0, None)
-    first = key.grant(SHUT)
-    assert first is not None
+    key.probe_closed(a_probe(key, SHUT), SHUT, accepted=False)
 
-    key.probe_closed(first, SHUT, accepted=False)
-
-    assert key.opens_at(SHUT) <= SHUT
-    assert key.grant(SHUT) is not None
+    opens_at = key.opens_at(SHUT)
+    assert opens_at <= SHUT + LIMIT.spacing
+    assert a_probe(key, opens_at)
 
 
 def test_an_old_probe_says_nothing_about_a_new_lockout() -> None:
     """A slow answer to the first probe must not open a key that is shut again."""
     key = a_key()
     key.freeze(0.0, None)
-    old = key.grant(SHUT)
-    assert old is not None
+    old = a_probe(key, SHUT)
     key.freeze(SHUT + 0.1, None)
-    key.grant(2 * SHUT + 0.1)
+    a_probe(key, 2 * SHUT + 0.1)
 
     key.probe_closed(old, 2 * SHUT + 0.1, accepted=True)
 
@@ -129,21 +139,21 @@ def test_after_the_probe_a_ramp_and_after_a_period_the_rest() -> None:
 
     fair_share = (LIMIT.period + CLOCK_MARGIN + key.delay_bound(SHUT)) / key.max_requests(SHUT)
     assert key.opens_at(SHUT) == pytest.approx(SHUT + fair_share)
-    assert key.opens_at(SHUT + LIMIT.period) == -math.inf
+    assert key.opens_at(SHUT + LIMIT.period) == SHUT + LIMIT.spacing
 
 
 def test_only_the_first_refusal_of_an_episode_counts_as_a_surprise() -> None:
     """Twenty refusals in flight are one mistake; the limit must not fall twenty times."""
     key = a_key()
 
-    assert key.freeze(0.0, None).first_of_episode
-    assert not key.freeze(0.1, None).first_of_episode
-    key.grant(SHUT + 1)
-    assert not key.freeze(SHUT + 1.1, None).first_of_episode
+    assert is_first(key, 0.0)
+    assert not is_first(key, 0.1)
+    a_probe(key, SHUT + 1)
+    assert not is_first(key, SHUT + 1.1)
     assert key.max_requests(SHUT + 1.1) == 90
 
     passed_probe(key, 3 * SHUT)
-    assert key.freeze(3 * SHUT + 1, None).first_of_episode
+    assert is_first(key, 3 * SHUT + 1)
     assert key.max_requests(3 * SHUT + 1) == 81
 
 
@@ -169,7 +179,7 @@ def test_however_often_it_is_refused_something_is_left() -> None:
     key = a_key(RateLimit(max_requests=2))
     now = 0.0
     for _ in range(40):
-        now = key.freeze(now, None).until
+        now, _ = key.freeze(now, None)
         passed_probe(key, now)
 
     assert key.max_requests(now) == 1

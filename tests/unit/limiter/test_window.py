@@ -19,11 +19,11 @@ stamps_of_any_kind = st.lists(
 
 
 def a_window(stamps: list[float], open_ended: int = 0, *, any_phase: bool = True) -> Window:
-    window = Window(PERIOD, any_phase=any_phase)
+    window = Window(PERIOD, 8, any_phase=any_phase)
     for stamp in stamps:
         window.add(stamp)
-    for _ in range(open_ended):
-        window.add(math.inf)
+    for number in range(open_ended):
+        window.hold(number)
     return window
 
 
@@ -71,7 +71,7 @@ def test_only_an_event_opens_a_window_full_of_requests_going_out() -> None:
     window = a_window([], open_ended=2)
 
     assert window.opens_at(2) == math.inf
-    window.remove(math.inf)
+    window.release(0)
     assert window.opens_at(2) == -math.inf
 
 
@@ -111,10 +111,10 @@ def test_every_change_is_minded_at_once() -> None:
     """An answer is remembered until something changes; a stale one would break the limit."""
     window = a_window([0.0, 1.0])
     answers = [window.opens_at(2)]
-    changes: list[Callable[[], None]] = [
+    changes: list[Callable[[], object]] = [
         partial(window.add, 2.0),
-        partial(window.add, math.inf),
-        partial(window.remove, math.inf),
+        partial(window.hold, 1),
+        partial(window.release, 1),
         partial(window.remove, 2.0),
     ]
 
