@@ -7,7 +7,8 @@ may be counting), `key` (one API key and its lock-outs), `permit` (one request's
 
 from sd3async.limiter.key import Freeze
 from sd3async.limiter.limiter import Limiter, LimiterState
-from sd3async.limiter.permit import Permit, PermitLostError
+from sd3async.limiter.permit import Permit
 from sd3async.limiter.settings import RateLimit, Shape
+from sd3async.limiter.supply import PermitLostError
 
 __all__ = ["Freeze", "Limiter", "LimiterState", "Permit", "PermitLostError", "RateLimit", "Shape"]

@@ -16,7 +16,6 @@ import math
 import struct
 from array import array
 from collections import deque
-from typing import Any
 
 import attrs
 
@@ -39,6 +38,7 @@ _LESS_REQUESTS = 0.9  # per remembered episode
 _MORE_DELAY = 1.5  # per remembered episode
 _MAX_DELAY_SHARE = 0.2  # of the period: how far episodes may stretch the delay bound
 _MAX_SEVERITY = 20.0  # episodes; 0.9 ** 20 leaves an eighth of the limit
+_RETIRED_FOR = 600.0  # [s]
 _RECOVERY = 600.0  # [s] of calm that make up for one episode
 _RECOVERY_STEPS = 10  # so that limits change once a minute, not at every grant
 
@@ -286,6 +286,10 @@ class Key:
                 self._probe = 0
                 self.stage = Stage.FROZEN
 
+    def retire(self, now: float) -> None:
+        """Note that the key is withdrawn, or its account empty, which somebody may put right."""
+        self.retired_until = now + _RETIRED_FOR
+
     def fill(self, now: float) -> None:
         """Take it for used up for two periods: what was counted is not known any more."""
         self.window.add(now + self._limit.period + CLOCK_MARGIN, self._limit.max_requests)
@@ -296,6 +300,10 @@ class Key:
         spread = max(self._round_trips) - min(self._round_trips)
         measured = min(_SPREAD_FACTOR * spread, _MAX_MEASURED_DELAY)
         self._usual_delay = max(self._limit.delay_bound, measured)
+
+    def learn_from(self, other: "Key") -> None:
+        """Take over what another one has learned of the way to the server."""
+        self._round_trips, self._usual_delay = other._round_trips, other._usual_delay
 
     def severity(self, now: float) -> float:
         """Return how many episodes are still remembered, in tenths."""
@@ -343,18 +351,16 @@ class Key:
             setattr(self, name, value)
         self.stage = Stage(self.stage)
         self.window = _empty_window(self._limit)
-        view = memoryview(data)[_HEAD.size :]
-        lists: list[list[Any]] = []
-        for kind, length in (("d", stamps), ("I", stamps), ("q", held), ("d", held)):
-            size = struct.calcsize(kind) * length
-            lists.append(view[:size].cast(kind).tolist())
-            view = view[size:]
-        times, counts, numbers, untils = lists
+        times, counts, numbers, untils = array("d"), array("I"), array("q"), array("d")
+        end = _HEAD.size
+        for column, length in ((times, stamps), (counts, stamps), (numbers, held), (untils, held)):
+            start, end = end, end + column.itemsize * length
+            column.frombytes(data[start:end])
         for time, count in zip(times, counts, strict=True):
             self.window.add(time, count)
         for number, until in zip(numbers, untils, strict=True):
             self.window.hold(number, until)
-        return bytes(view)
+        return data[end:]
 
     def _stage_opens_at(self, now: float) -> float:
         if self.stage is Stage.PROBING and self._probe_over_at <= now:

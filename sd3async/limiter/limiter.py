@@ -128,6 +128,7 @@ class Limiter:
             return False
         if retiring in self._live:
             self._live.remove(retiring)
+            retiring.retire()
         return True
 
     def observe_round_trip(self, key: int, seconds: float) -> None:
@@ -171,6 +172,11 @@ class Limiter:
         if self._loop is not None and self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 
+    @property
+    def trouble(self) -> str:
+        """Why callers wait for something else than the limit, or nothing."""
+        return next((supply.trouble for supply in self._live if supply.trouble), "")
+
     async def aclose(self) -> None:
         """Let go of what the supplies hold."""
         for supply in self._supplies:
@@ -190,9 +196,7 @@ class Limiter:
         bucket = self.limit.bucket
         self._buckets = [AsyncLimiter(*bucket) for _ in self._supplies] if bucket else []
 
-    async def _next_slot(
-        self, supplies: list[Supply], *, is_upload: bool
-    ) -> tuple[Supply, Grant]:
+    async def _next_slot(self, supplies: list[Supply], *, is_upload: bool) -> tuple[Supply, Grant]:
         """Wait until one of these has a slot near and, if it is paced, its bucket a token."""
         while True:
             supply = await self._open(supplies)
@@ -206,7 +210,8 @@ class Limiter:
     async def _open(self, supplies: list[Supply]) -> Supply:
         while True:
             now = self.clock.monotonic()
-            near_at = {supply: supply.near_at(now) for supply in supplies}
+            usable = [supply for supply in supplies if not supply.is_retired] or supplies
+            near_at = {supply: supply.near_at(now) for supply in usable}
             near = [supply for supply, instant in near_at.items() if instant <= now + TICK]
             if near:
                 return min(near, key=lambda supply: supply.rested)

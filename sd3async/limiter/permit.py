@@ -5,11 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from sd3async.limiter.key import TICK
-from sd3async.limiter.supply import Grant, Supply
-
-
-class PermitLostError(Exception):
-    """The key was shut out, or the instant missed, before anything was sent: ask for another."""
+from sd3async.limiter.supply import Grant, PermitLostError, Supply
 
 
 class Permit:

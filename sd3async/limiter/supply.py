@@ -18,6 +18,10 @@ _MAX_LEAD = 0.25  # [s] enough to open a connection in; longer would only hold m
 _LOOK_AGAIN = 0.25  # [s] another thread may have changed what nobody told this one
 
 
+class PermitLostError(Exception):
+    """The key was shut out, or the instant missed, before anything was sent: ask for another."""
+
+
 @attrs.define(eq=False)
 class Grant:
     """A slot in the hands of one request. Instants are those of the limiter's clock [s].
@@ -50,7 +54,10 @@ class Supply:
         key: What is known of it.
         on_change: Called when something may let a request go earlier.
         on_freeze: Called when a 429 has shut it out, here or elsewhere.
+        trouble: Why there are no slots beside the limit itself, or nothing.
     """
+
+    trouble = ""
 
     def __init__(
         self,
@@ -153,6 +160,15 @@ class Supply:
             until, is_first = self.key.freeze(now, retry_after, of_probe=grant.slot.is_probe)
             self._freezes_seen = self.key.freezes
         self.on_freeze(Freeze(self.index, until, until - now, is_first))
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether somebody has found the key withdrawn lately, or its account empty."""
+        return self.key.retired_until > self.now()
+
+    def retire(self) -> None:
+        """Take note that the key is withdrawn, or its account empty."""
+        self.key.retire(self.now())
 
     def wait_behind(self, ahead: int) -> float:
         """Return how long somebody with so many others before him waits, as things stand [s]."""

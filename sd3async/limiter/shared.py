@@ -1,0 +1,355 @@
+"""Where one process gets the slots of an API key that other processes use as well."""
+
+import asyncio
+import logging
+import math
+import os
+import random
+import struct
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from sd3async._clock import Clock
+from sd3async.limiter.key import Freeze, Key, Slot
+from sd3async.limiter.parties import HELPING, Parties
+from sd3async.limiter.settings import RateLimit
+from sd3async.limiter.stores.base import Store, StoreAwayError
+from sd3async.limiter.supply import Grant, PermitLostError, Supply
+from sd3async.limiter.window import CLOCK_MARGIN
+
+T = TypeVar("T")
+
+logger = logging.getLogger("sd3async.limiter")
+
+_PATIENCE = 30.0
+"""How long a process that says nothing is believed to be sending [s]; it speaks sooner."""
+
+_SPEAK_AFTER = 0.1  # [s] most requests are out long before
+_SPEAK_EVERY = _PATIENCE / 4
+_RETIRED_FOR = 600.0  # [s] an account may be topped up
+_GRACE = 0.1  # [s] for coming back a little late
+_LOOK_AGAIN = 0.02  # [s] when others are to be served first
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
+_FAREWELL = 1.0  # [s] for what is still to be told at the end
+_HEAD = struct.Struct("<q8s")  # 429s so far; a mark of its own for every beginning
+
+Change = Callable[[Key, float], object]
+Serve = Callable[[Key, Parties, float], T]
+
+
+@attrs.define(eq=False)
+class _Entry(Grant):
+    """A slot, and what the store knows of it.
+
+    Attributes:
+        entered: Its stamp there [s, the store's clock]; None while it is held.
+        told_at: When the store was last told that it is held [s].
+    """
+
+    entered: float | None
+    told_at: float
+
+
+class SharedSupply(Supply):
+    """One API key as this process sees it, the truth of which is in a store.
+
+    Slots are taken some at once and ahead of their instants. Each is entered with the latest stamp
+    it can get, so nothing has to be reported, and a process that dies leaves nothing to clean up.
+    Who comes too late for a slot lets it go. What must be told all the same: a body that takes
+    time to leave, a 429, a key that is withdrawn.
+
+    Args:
+        index: The key's place in the pool.
+        limit: What the server allows.
+        clock: Where time comes from; it must be the system's.
+        store: Where the key's record is.
+
+    Attributes:
+        parties: The processes that use the key.
+    """
+
+    def __init__(self, index: int, limit: RateLimit, clock: Clock, store: Store) -> None:
+        super().__init__(index, limit, clock)
+        self.parties = Parties()
+        self._store = store
+        self._who = 0
+        self._process = 0
+        self._beginning = b""
+        self._changed_at = float("-inf")  # when the record was last seen [s]
+        self._hand: deque[Grant] = deque()
+        self._news: list[Change] = []  # for the store
+        self._going_out: dict[int, _Entry] = {}
+        self._speaks_up: asyncio.TimerHandle | None = None
+        self._back_at = float("-inf")  # when it is worth asking for more [s]
+        self._pause = _FIRST_PAUSE
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        store.on_news = self._hear
+
+    @property
+    def rested(self) -> tuple[float, int]:
+        """See `Supply`."""
+        return (float("-inf"), 0) if self._hand else super().rested
+
+    @property
+    def freezes(self) -> int:
+        """See `Supply`."""
+        return max(self.key.freezes, int.from_bytes(self._store.listen(), "little"))
+
+    def now(self) -> float:
+        """See `Supply`."""
+        return self.clock.monotonic() - self._store.offset[1]
+
+    def near_at(self, now: float) -> float:
+        """See `Supply`."""
+        self._enter()
+        if self.freezes != self._freezes_seen:
+            self._hand.clear()
+            return now  # the record tells what has happened
+        while self._hand and self._hand[0].latest < now:
+            self._hand.popleft()
+        return now if self._hand else self._back_at
+
+    async def take(self, *, wanted: int, is_upload: bool) -> Grant | None:
+        """See `Supply`."""
+        self._enter()
+        if self._hand and not is_upload:
+            return self._hand.popleft()
+        # A task of its own: slots must find this hand though the caller is cancelled.
+        return await asyncio.shield(self._spawn(self._ask(wanted, is_upload=is_upload)))
+
+    def count(self, grant: Grant, stamp: float | None) -> None:
+        """See `Supply`.
+
+        Raises:
+            PermitLostError: The process was stopped for so long that others take the request for
+                dead: send no more of it.
+        """
+        entry = cast("_Entry", grant)
+        entry.stamp = stamp
+        if stamp is None:
+            if entry.entered is None and self.clock.monotonic() > entry.told_at + _PATIENCE:
+                raise PermitLostError
+            self._going_out[entry.slot.number] = entry
+            self._speak_up_later()
+            return
+        self._going_out.pop(entry.slot.number, None)
+        in_store = stamp - self._store.offset[0]
+        if entry.entered is None or entry.entered < in_store:
+            before, entry.entered = entry.entered, in_store
+            self._tell(lambda key, _: key.move(entry.slot.number, before, in_store))
+
+    def give_back(self, grant: Grant) -> None:
+        """See `Supply`."""
+        entry = cast("_Entry", grant)
+        if entry.stamp == -math.inf:
+            return
+        entry.stamp = -math.inf
+        slot, entered = entry.slot, entry.entered
+
+        def give_back(key: Key, now: float) -> None:
+            key.move(slot.number, entered, None)
+            key.probe_closed(slot.number, now, accepted=False)
+
+        self._tell(give_back, at_once=slot.is_probe)
+        self.on_change()
+
+    def probe_written(self, grant: Grant) -> None:
+        """See `Supply`."""
+        if grant.slot.is_probe:
+            self._tell(lambda key, now: key.probe_written(grant.slot.number, now))
+
+    def probe_closed(self, grant: Grant, *, accepted: bool) -> None:
+        """See `Supply`."""
+        if grant.slot.is_probe:
+            self._tell(lambda key, now: key.probe_closed(grant.slot.number, now, accepted=accepted))
+
+    def freeze(self, grant: Grant, retry_after: float | None) -> None:
+        """See `Supply`."""
+        now, of_probe = self.now(), grant.slot.is_probe
+        self._tell(lambda key, now: key.freeze(now, retry_after, of_probe=of_probe))
+        # Until the store has said so: nobody here sends meanwhile, and who waits is told.
+        self._hand.clear()
+        until, is_first = self.key.freeze(now, retry_after, of_probe=of_probe)
+        self._freezes_seen = self.freezes
+        self.on_freeze(Freeze(self.index, until, until - now, is_first))
+
+    def retire(self) -> None:
+        """See `Supply`."""
+        super().retire()
+        self._tell(lambda key, now: key.retire(now))
+
+    def wait_behind(self, ahead: int) -> float:
+        """See `Supply`."""
+        return 0.0 if ahead < len(self._hand) else super().wait_behind(ahead)
+
+    async def aclose(self) -> None:
+        """See `Supply`."""
+        self._enter()
+        with suppress(TimeoutError, StoreAwayError):
+            async with asyncio.timeout(_FAREWELL):
+                await self._say()
+        await self._store.aclose()
+
+    def _enter(self) -> None:
+        """Begin anew in another event loop, or in a forked process: slots in hand are its own."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop or self._process != os.getpid():
+            if self._process != os.getpid():
+                self._process, self._who = os.getpid(), random.getrandbits(62)
+            self._loop = loop
+            self._changing = asyncio.Lock()
+            self._hand.clear()
+            self._going_out.clear()
+            self._tasks.clear()
+            self._speaks_up = None
+
+    async def _ask(self, wanted: int, *, is_upload: bool) -> Grant | None:
+        """Take slots from the store: one for now, the others in hand."""
+        slack = self._store.slack + self._store.offset[1] - self._store.offset[0]
+        count = 1 if is_upload else wanted
+
+        def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
+            slots: list[Slot] = []
+            for _ in range(min(count, parties.helping(self._who, now))):
+                slot = key.give(
+                    now,
+                    lead=self._store.lead,
+                    slack=slack,
+                    is_upload=is_upload,
+                    patience=_PATIENCE,
+                )
+                if slot is None:
+                    break
+                slots.append(slot)
+            back_at = self._comes_back(key, parties, now, len(slots))
+            is_hungry = wanted > len(slots)
+            parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
+            return slots, back_at
+
+        try:
+            slots, back_at = await self._change(serve)
+        except StoreAwayError as error:
+            self._is_away(error)
+            return None
+        least, most = self._store.offset
+        self._back_at = back_at + most
+        grants = [
+            _Entry(
+                slot,
+                instant=slot.instant + most,
+                latest=slot.instant + slack + least,
+                stamp=None if is_upload else slot.stamp + most,
+                entered=None if is_upload else slot.stamp,
+                told_at=self.clock.monotonic(),
+            )
+            for slot in slots
+        ]
+        if is_upload:
+            return grants[0] if grants else None
+        self._hand.extend(grants)
+        return self._hand.popleft() if self._hand else None
+
+    def _comes_back(self, key: Key, parties: Parties, now: float, taken: int) -> float:
+        """Return when this process may ask for more, with those ahead of it served [s]."""
+        spacing = self.limit.period / key.max_requests(now)
+        helping = max(1, HELPING // (len(parties.rivals(self._who, now)) + 1))
+        turn = (parties.ahead(self._who, now) + 1) * helping - 1
+        opens_at, lead = key.opens_at(now), self._store.lead
+        in_turn = min(opens_at - lead + turn * spacing, opens_at - lead / 4)
+        return max(now if taken else now + _LOOK_AGAIN, in_turn)
+
+    async def _change(self, serve: Serve[T]) -> T:
+        """Change the record: tell the news, and do what is asked for."""
+        async with self._changing:
+            news = self._news.copy()
+
+            def work(record: bytes, now: float) -> tuple[bytes, tuple[Key, Parties, bytes, T]]:
+                key, parties, beginning = self._read(record, now)
+                for change in news:
+                    change(key, now)
+                result = serve(key, parties, now)
+                head = _HEAD.pack(key.freezes, beginning)
+                record = b"".join([head, key.dump(), parties.dump()])
+                return record, (key, parties, beginning, result)
+
+            self.key, self.parties, self._beginning, result = await self._store.change(work)
+            del self._news[: len(news)]
+        self._changed_at = self.clock.monotonic()
+        self._is_back()
+        self._notice(self.now())
+        return result
+
+    def _read(self, record: bytes, now: float) -> tuple[Key, Parties, bytes]:
+        key, parties = Key(self.limit), Parties()
+        key.learn_from(self.key)
+        beginning = os.urandom(8)
+        if record:
+            _, beginning = _HEAD.unpack_from(record)
+            parties.load(key.load(record[_HEAD.size :]))
+        memory = 2 * (self.limit.period + CLOCK_MARGIN)
+        is_lost = self._beginning not in (b"", beginning) or self._store.was_set
+        if is_lost and self.clock.monotonic() < self._changed_at + memory:
+            key.fill(now)
+        return key, parties, beginning
+
+    def _tell(self, change: Change, *, at_once: bool = True) -> None:
+        self._news.append(change)
+        if at_once:
+            self._enter()
+            _ = self._spawn(self._say())
+
+    async def _say(self) -> None:
+        while self._news:
+            try:
+                await self._change(lambda key, parties, now: None)
+            except StoreAwayError as error:
+                self._is_away(error)
+                await asyncio.sleep(self._pause)
+
+    def _speak_up_later(self) -> None:
+        if self._speaks_up is None:
+            loop = asyncio.get_running_loop()
+            self._speaks_up = loop.call_later(_SPEAK_AFTER, self._speak_up)
+
+    def _speak_up(self) -> None:
+        """Tell the store of what is still going out."""
+        self._speaks_up = None
+        now = self.clock.monotonic()
+        for number, entry in self._going_out.items():
+            if entry.entered is not None or now > entry.told_at + _SPEAK_EVERY:
+                before, entry.entered, entry.told_at = entry.entered, None, now
+                self._tell(_hold(number, before))
+        if self._going_out:
+            self._speak_up_later()
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Future[T]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _hear(self) -> None:
+        """Take note that the record begins otherwise: there was a 429 somewhere."""
+        self.on_change()
+
+    def _is_away(self, error: StoreAwayError) -> None:
+        if not self.trouble:
+            logger.warning("%s. Calls wait until it is back.", error)
+        self.trouble = str(error)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        self._back_at = self.clock.monotonic() + self._pause
+
+    def _is_back(self) -> None:
+        if self.trouble:
+            logger.warning("%s is back.", self._store.name)
+        self.trouble = ""
+        self._pause = _FIRST_PAUSE
+
+
+def _hold(number: int, before: float | None) -> Change:
+    return lambda key, now: key.hold(number, before, now + _PATIENCE)
