@@ -100,6 +100,7 @@ class Call(Generic[T]):
         deadline: How long it may take in all, waiting included [s]; None is for ever.
 
     Attributes:
+        clock: Time.
         secrets: Keys, which are struck out of whatever the service says.
         attempts: Requests sent, or begun to be.
         unknown_charges: How many of them may have been charged though no image came of it.
@@ -116,6 +117,7 @@ class Call(Generic[T]):
         number: int,
         deadline: float | None,
     ) -> None:
+        self.clock = session.clock
         self.secrets = session.keys
         self.attempts = 0
         self.unknown_charges = 0
@@ -125,9 +127,8 @@ class Call(Generic[T]):
         self._session = session
         self._options = options
         self._deadline = deadline
-        self._clock = session.clock
         self._number = number
-        self._began = self._clock.monotonic()
+        self._began = self.clock.monotonic()
         self._doing = "while waiting for a connection slot"
         self._end: SD3Error | None = None
         self._uncounted = 0  # attempts that `RetryPolicy.attempts` does not count
@@ -150,7 +151,7 @@ class Call(Generic[T]):
             async with self._scope:
                 self._check_time(retry=False)
                 async with self._session.slot():
-                    self._slot_wait = self._clock.monotonic() - self._began
+                    self._slot_wait = self.clock.monotonic() - self._began
                     self._doing = "while preparing what to send"
                     async with self._exchange:
                         result = await self._attempts()
@@ -177,6 +178,12 @@ class Call(Generic[T]):
             except NotEnoughTimeError as error:
                 self.end(error)
 
+    async def permit(self, *, retry: bool, key: int | None = None) -> Permit:
+        """Wait for leave to send one request, with one key or with any."""
+        return await self._session.limiter.acquire(
+            retry=retry, key=key, is_upload=self._exchange.is_upload
+        )
+
     def granted(self, permit: Permit) -> None:
         """Note, and tell, that an attempt's instant has come."""
         self._limiter_wait += permit.waited
@@ -190,7 +197,7 @@ class Call(Generic[T]):
 
     def timings(self) -> Timings:
         """Return where the time went, up to now."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         attempt = self._attempt
         assert attempt is not None
         return Timings(
@@ -204,7 +211,7 @@ class Call(Generic[T]):
 
     async def _attempts(self) -> T:
         async for attempt in tenacity.AsyncRetrying(
-            sleep=self._clock.sleep,
+            sleep=self.clock.sleep,
             retry=tenacity.retry_if_exception(self._wants_another),
             wait=self._wait,
             stop=lambda state: state.upcoming_sleep > self._time_left(),
@@ -218,24 +225,24 @@ class Call(Generic[T]):
     async def _try(self) -> T:
         is_retry = self.attempts > 0
         self._check_time(retry=is_retry)
-        number, began = self.attempts + 1, self._clock.monotonic()
+        number, began = self.attempts + 1, self.clock.monotonic()
         self._attempt = None
         try:
             while True:
                 self._doing = "while waiting for the rate limit"
-                permit = await self._session.limiter.acquire(retry=is_retry)
+                permit = await self.permit(retry=is_retry)
                 self.attempts = number
-                with _Attempt(self, permit, self._session.limiter) as self._attempt:
+                with _Attempt(self, permit) as self._attempt:
                     try:
                         return await self._send(self._attempt)
                     except PermitLostError:  # nothing was sent: connecting took too long, or a 429
                         self._attempt, is_retry = None, True
         except Exception as error:
-            self._failed(error, self._clock.monotonic() - began)
+            self._failed(error, self.clock.monotonic() - began)
             raise
         except asyncio.CancelledError:
             if self._attempt is not None and self._attempt.is_begun:
-                seconds = self._clock.monotonic() - began
+                seconds = self.clock.monotonic() - began
                 self._note("cut off", seconds, may_be_charged=self._attempt.is_doubtful)
             raise
 
@@ -261,7 +268,7 @@ class Call(Generic[T]):
         attempt.answered(answer.status)
         self._doing = "while the answer arrived"
         if error_class(answer.status) is RateLimitError:
-            attempt.permit.refused(read_retry_after(answer.headers, now=self._clock.time()))
+            attempt.permit.refused(read_retry_after(answer.headers, now=self.clock.time()))
         if not self._exchange.credits or 300 <= answer.status < 500:
             # An answer that needed no generation says how long the way is.
             self._session.limiter.observe_round_trip(attempt.permit.key, attempt.round_trip)
@@ -280,7 +287,7 @@ class Call(Generic[T]):
             answer.headers,
             await answer.read_error_body(),
             secrets=self.secrets,
-            now=self._clock.time(),
+            now=self.clock.time(),
         )
 
     def _failed(self, error: Exception, seconds: float) -> None:
@@ -329,7 +336,7 @@ class Call(Generic[T]):
         failed = self.history[-1]
         self.tell(
             Retried,
-            self._clock.monotonic(),
+            self.clock.monotonic(),
             attempt=failed.number,
             problem=failed.problem,
             wait=state.upcoming_sleep,
@@ -339,7 +346,7 @@ class Call(Generic[T]):
     def _time_left(self) -> float:
         if self._deadline is None:
             return math.inf
-        return self._began + self._deadline - self._clock.monotonic()
+        return self._began + self._deadline - self.clock.monotonic()
 
     def _check_time(self, *, retry: bool) -> None:
         """Give up at once when the rate limit is known to hold the call past its deadline.
@@ -358,8 +365,10 @@ class Call(Generic[T]):
     def _ended(self, error: BaseException) -> BaseException:
         """Return what to raise for what was caught."""
         if isinstance(error, TimeoutError) and self._scope.expired():
+            trouble = self._session.limiter.trouble if not self._attempt else ""
             error = self._end or RequestTimeoutError(
                 f"the deadline of {self._deadline:g} s passed {self._doing}"
+                + (f": {trouble}" if trouble else "")
             )
         if isinstance(error, SD3Error):
             error.history = tuple(self.history)
@@ -367,7 +376,7 @@ class Call(Generic[T]):
         return error
 
     def _done(self, credits_spent: float, error: BaseException | None = None) -> None:
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self.tell(
             Done,
             now,
@@ -388,10 +397,9 @@ class Call(Generic[T]):
 class _Attempt:
     """One attempt under way, as the transport tells of it."""
 
-    def __init__(self, call: Call[Any], permit: Permit, limiter: Limiter) -> None:
+    def __init__(self, call: Call[Any], permit: Permit) -> None:
         self._call = call
-        self._limiter = limiter
-        self._clock = limiter.clock
+        self._clock = call.clock
         self._is_sent = False
         self._status = 0
         self.permit = permit
@@ -420,7 +428,7 @@ class _Attempt:
         """Wait for the permit's instant, now that the connection stands."""
         if self.is_begun:  # a middleware of the caller's sends again: one more that is counted
             self.permit.close()
-            self.permit = await self._limiter.acquire(retry=True, key=self.permit.key)
+            self.permit = await self._call.permit(retry=True, key=self.permit.key)
         self.connected_at = self._clock.monotonic()
         await self.permit.ready()
         self._call.granted(self.permit)

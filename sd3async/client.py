@@ -13,7 +13,7 @@ from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
 from sd3async.config import Timeouts
 from sd3async.exchange import Balance, Exchange, Generation
-from sd3async.limiter import LimiterState, RateLimit
+from sd3async.limiter import LimiterState, RateLimit, read_share
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
 from sd3async.models.requests import (
     CoreRequest,
@@ -53,6 +53,12 @@ class SD3Client:
         timeouts: For each attempt.
         max_in_flight: Most calls under way at once, and connections open; 1 or more.
             Default: 300 for each key.
+        share: Who else keeps the limit of each key together with this client. `"machine"`: all
+            processes of this user on this machine, by a small file in the cache folder, named by
+            a hash. `"process"`: the clients in this process. `"redis://…"`, `"postgresql://…"`:
+            all who name the same server (extras `redis`, `postgres`). Only clients with the same
+            key, `base_url` and `rate_limit` share one limit; an unlimited one is never shared.
+            Default: `$SD3ASYNC_SHARE`, else `"machine"`.
         session: Your own session, never closed here; its connection pool bounds
             `max_in_flight`.
         observers: Told of everything that happens (see `sd3async.telemetry`).
@@ -82,6 +88,7 @@ class SD3Client:
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         max_in_flight: int | None = None,
+        share: str | None = None,
         session: aiohttp.ClientSession | None = None,
         observers: Sequence[Observer] = (),
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
@@ -116,6 +123,7 @@ class SD3Client:
             keys=keys,
             service=service,
             rate_limit=limit,
+            share=read_share(share),
             transport=Transport(
                 session=session,
                 max_connections=slots,

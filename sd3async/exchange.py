@@ -45,11 +45,13 @@ class Exchange(ABC, Generic[T]):
         endpoint: Its name, for observers.
         credits: The documented price of a success; 0 where nothing can be charged.
         is_replayable: Whether the message can be sent again.
+        is_upload: Whether the message takes time to leave.
     """
 
     endpoint: str
     credits: float = 0.0
     is_replayable: bool = True
+    is_upload: bool = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,6 +109,7 @@ class Generation(Exchange[GeneratedImage]):
     async def __aenter__(self) -> Self:
         self._body = await _lay_out(self._request)
         self.is_replayable = self._body.is_replayable
+        self.is_upload = self._body.has_uploads
         await self._sink.__aenter__()
         return self
 

@@ -33,6 +33,11 @@ class MultipartBody:
         return sum(len(block) if isinstance(block, bytes) else block.size for block in self.blocks)
 
     @property
+    def has_uploads(self) -> bool:
+        """Whether there is more than text in it."""
+        return len(self.blocks) > 1
+
+    @property
     def is_replayable(self) -> bool:
         """Whether `pieces` can be gone through again."""
         return all(isinstance(block, bytes) or block.is_replayable for block in self.blocks)

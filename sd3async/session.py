@@ -13,7 +13,7 @@ from sd3async.call import Call, Options
 from sd3async.endpoints import Service
 from sd3async.errors import ClientClosedError
 from sd3async.exchange import Exchange
-from sd3async.limiter import Freeze, Limiter, RateLimit
+from sd3async.limiter import Freeze, Limiter, RateLimit, open_supplies
 from sd3async.telemetry import Announcer, Frozen
 from sd3async.transport import Transport
 
@@ -30,6 +30,7 @@ class Session:
         keys: The keys; never shown.
         service: Who is called.
         rate_limit: The limit of each key.
+        share: Who else shares it: see `limiter.sharing`.
         transport: The connections.
         max_in_flight: Most calls under way at once.
         clock: Time.
@@ -46,6 +47,7 @@ class Session:
         keys: tuple[str, ...],
         service: Service,
         rate_limit: RateLimit,
+        share: str,
         transport: Transport,
         max_in_flight: int,
         clock: Clock,
@@ -57,7 +59,10 @@ class Session:
         self.transport = transport
         self.max_in_flight = max_in_flight
         self.clock = clock
-        self.limiter = Limiter(rate_limit, keys=len(keys), clock=clock, on_freeze=self._on_freeze)
+        supplies = open_supplies(
+            share, keys, base_url=service.base_url, limit=rate_limit, clock=clock
+        )
+        self.limiter = Limiter(rate_limit, clock=clock, on_freeze=self._on_freeze, supplies=supplies)
         self.freezes = 0
         self._announce = announce
         self._numbers = itertools.count(1)
@@ -146,6 +151,7 @@ class Session:
         if self._is_to_close and not self._calls and not self._entered:
             self._is_to_close = False
             await self.transport.aclose()
+            await self.limiter.aclose()
 
     def _enter_loop(self) -> None:
         """Begin anew in another event loop: slots belong to one.

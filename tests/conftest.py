@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from sd3async.emulator.pytest_plugin import EmulatorFactory
+from sd3async.limiter import sharing
 
 pytest_plugins = ["pytester"]
 
@@ -22,11 +23,17 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own key and logging must not leak into the tests."""
+def no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A developer's own key, logging and files must not leak into the tests, nor one test's limit
+    into the next."""
     for name in list(os.environ):
         if name.startswith(("STABILITY_", "SD3ASYNC_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("SD3ASYNC_SHARE", "process")
+    monkeypatch.setattr(sharing, "_OF_THIS_PROCESS", {})
 
 
 @pytest.fixture

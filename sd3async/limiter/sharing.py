@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,10 +15,27 @@ from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.shared import SharedSupply
 from sd3async.limiter.stores import open_store
 from sd3async.limiter.supply import Supply, Unlimited
+from sd3async.models.fields import check_type, refuse
 
 logger = logging.getLogger("sd3async.limiter")
 
+_WAYS = '"machine", "process", or the URL of a store: redis://… or postgresql://…'
+_SCHEMES = ("redis://", "rediss://", "unix://", "postgresql://", "postgres://")
 _OF_THIS_PROCESS: dict[str, tuple[Key, AbstractContextManager[object]]] = {}
+
+
+def read_share(share: str | None) -> str:
+    """Return who shares the limit, by default `$SD3ASYNC_SHARE`, or all of this machine.
+
+    Raises:
+        InvalidRequestError: It is none of the ways; it is not shown, since it may hold a password.
+    """
+    if share is None:
+        share = os.environ.get("SD3ASYNC_SHARE") or "machine"
+    check_type("share", share, str, _WAYS)
+    if share not in ("machine", "process") and not share.startswith(_SCHEMES):
+        raise refuse("share", f"is nothing that can be shared through; allowed are {_WAYS}")
+    return share
 
 
 def open_supplies(
