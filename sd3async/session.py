@@ -62,7 +62,9 @@ class Session:
         supplies = open_supplies(
             share, keys, base_url=service.base_url, limit=rate_limit, clock=clock
         )
-        self.limiter = Limiter(rate_limit, clock=clock, on_freeze=self._on_freeze, supplies=supplies)
+        self.limiter = Limiter(
+            rate_limit, clock=clock, on_freeze=self._on_freeze, supplies=supplies
+        )
         self.freezes = 0
         self._announce = announce
         self._numbers = itertools.count(1)

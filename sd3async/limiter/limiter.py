@@ -169,7 +169,9 @@ class Limiter:
 
     def wake(self) -> None:
         """Let the caller at the front look again: something changed that may let it go earlier."""
-        if self._loop is not None and self._alarm is not None and not self._alarm.done():
+        if self._loop is None or self._loop.is_closed():
+            return
+        if self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 
     @property

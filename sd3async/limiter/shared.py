@@ -120,7 +120,12 @@ class SharedSupply(Supply):
         if self._hand and not is_upload:
             return self._hand.popleft()
         # A task of its own: slots must find this hand though the caller is cancelled.
-        return await asyncio.shield(self._spawn(self._ask(wanted, is_upload=is_upload)))
+        asking = self._spawn(self._ask(wanted, is_upload=is_upload))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._give_back_unclaimed)
+            raise
 
     def count(self, grant: Grant, stamp: float | None) -> None:
         """See `Supply`.
@@ -155,7 +160,7 @@ class SharedSupply(Supply):
             key.move(slot.number, entered, None)
             key.probe_closed(slot.number, now, accepted=False)
 
-        self._tell(give_back, at_once=slot.is_probe)
+        self._tell(give_back, at_once=slot.is_probe or entered is None)
         self.on_change()
 
     def probe_written(self, grant: Grant) -> None:
@@ -194,6 +199,11 @@ class SharedSupply(Supply):
             async with asyncio.timeout(_FAREWELL):
                 await self._say()
         await self._store.aclose()
+
+    def _give_back_unclaimed(self, asking: "asyncio.Future[Grant | None]") -> None:
+        grant = None if asking.cancelled() or asking.exception() else asking.result()
+        if grant:
+            self.give_back(grant)
 
     def _enter(self) -> None:
         """Begin anew in another event loop, or in a forked process: slots in hand are its own."""
@@ -259,7 +269,7 @@ class SharedSupply(Supply):
         spacing = self.limit.period / key.max_requests(now)
         helping = max(1, HELPING // (len(parties.rivals(self._who, now)) + 1))
         turn = (parties.ahead(self._who, now) + 1) * helping - 1
-        opens_at, lead = key.opens_at(now), self._store.lead
+        opens_at, lead = min(key.opens_at(now), now + _LONGEST_PAUSE), self._store.lead
         in_turn = min(opens_at - lead + turn * spacing, opens_at - lead / 4)
         return max(now if taken else now + _LOOK_AGAIN, in_turn)
 

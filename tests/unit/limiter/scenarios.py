@@ -7,7 +7,7 @@ never after it answers.
 
 import asyncio
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 from hypothesis import strategies as st
@@ -91,25 +91,35 @@ def scenarios(shape: Shape) -> st.SearchStrategy[Scenario]:
     )
 
 
-async def play(scenario: Scenario) -> Outcome:
-    """Live every life; return when all have ended."""
-    outcome = Outcome(Limiter(scenario.limit, clock=CLOCK))
+async def play(scenario: Scenario, limiters: Sequence[Limiter] = ()) -> Outcome:
+    """Live every life; return when all have ended.
+
+    Args:
+        scenario: What happens.
+        limiters: Whose permits the requests take, in turn; none is for one of their own.
+    """
+    limiters = limiters or [Limiter(scenario.limit, clock=CLOCK)]
+    outcome = Outcome(limiters[0])
     async with asyncio.TaskGroup() as group:
         for number, life in enumerate(scenario.lives):
             if life.gap:
                 await asyncio.sleep(life.gap)
-            task = group.create_task(_live(number, life, scenario, outcome))
+            limiter = limiters[number % len(limiters)]
+            task = group.create_task(_live(number, life, scenario, outcome, limiter))
             if life.fate is Fate.CANCELLED_WAITING:
                 asyncio.get_running_loop().call_later(life.patience, task.cancel)
     return outcome
 
 
-async def _live(number: int, life: Life, scenario: Scenario, outcome: Outcome) -> None:
-    with await outcome.limiter.acquire() as permit:
+async def _live(
+    number: int, life: Life, scenario: Scenario, outcome: Outcome, limiter: Limiter
+) -> None:
+    is_upload = life.sending > 0
+    with await limiter.acquire(is_upload=is_upload) as permit:
         outcome.granted.append(number)
         is_over = await _use(permit, life, scenario, outcome.stamps)
     while not is_over:
-        with await outcome.limiter.acquire(retry=True) as permit:
+        with await limiter.acquire(retry=True, is_upload=is_upload) as permit:
             quicker = attrs.evolve(life, connecting=0.0)  # its name is resolved by now
             is_over = await _use(permit, quicker, scenario, outcome.stamps)
 
