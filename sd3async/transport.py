@@ -35,7 +35,7 @@ from sd3async.errors import (
 from sd3async.models.fields import check_type, refuse
 from sd3async.models.sources import Piece
 from sd3async.multipart import MultipartBody
-from sd3async.wire import read_request_id
+from sd3async.wire import read_request_id, redact
 
 _PIECE_BYTES = 256 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
@@ -165,6 +165,7 @@ class _Sending(Payload):
     head leave before the first piece of the body: so that is where to wait for leave.
 
     Attributes:
+        secrets: The key it is sent with.
         task: Where aiohttp calls `write`.
         is_written: Whether all of it was.
         response: The answer, as soon as its head is there.
@@ -174,6 +175,7 @@ class _Sending(Payload):
     def __init__(self, message: Message, watch: Watch, seconds: float | None) -> None:
         body = message.body
         super().__init__(message, content_type=body.content_type if body else None)
+        self.secrets = message.headers.get("authorization", "").split()[1:]
         self._size = body.length if body else 0
         self._body = body
         self._watch = watch
@@ -341,7 +343,8 @@ class Answer:
             RequestTimeoutError: Nothing arrived for too long, or the attempt took too long.
             UnexpectedResponseError: It is compressed, though none was asked for, and not by gzip.
         """
-        coding = self.headers.get("content-encoding", "identity").strip().lower()
+        coding = redact(self.headers.get("content-encoding", "identity"), self._sending.secrets)
+        coding = coding.strip().lower()
         if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             raise self._unexpected(f"is compressed ({coding[:20]!r}), which was not asked for")
         if coding in ("identity", ""):
@@ -370,8 +373,9 @@ class Answer:
         raise self._sending.explain(caught)
 
     def _unexpected(self, words: str) -> UnexpectedResponseError:
+        request_id = read_request_id(self.headers, self._sending.secrets)
         return UnexpectedResponseError(
-            f"the answer {words}", status=self.status, request_id=read_request_id(self.headers)
+            f"the answer {words}", status=self.status, request_id=request_id
         )
 
     async def read(self, max_bytes: int) -> bytes:
@@ -404,7 +408,9 @@ class Answer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
+        if isinstance(error, SD3Error | OSError | asyncio.CancelledError):
+            _forget_frames(error)
         if not self._sending.is_written:
             self._sending.abort()
         self._sending.stop()
@@ -567,6 +573,12 @@ def _scrubbed(error: BaseException) -> BaseException:
         error.request_info = aiohttp.RequestInfo(url, error.request_info.method, _NO_HEADERS, url)
         error.message = _QUOTATION.sub("", error.message)
     return error
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Forget who was reading an answer: their locals hold it, perhaps with an echo of the key."""
+    while error is not None:
+        error.__traceback__, error = None, error.__cause__
 
 
 def _words(error: BaseException) -> str:

@@ -124,19 +124,22 @@ class ImageReader:
         try:
             return answer.feed(piece)
         except ValueError as error:
-            raise self._unexpected(str(error), answer) from error
+            problem = str(error)
+        # Not from the error: it holds what the server said, perhaps an echo of the key.
+        raise self._unexpected(problem, answer)
 
     def _finish_json(self, answer: JSONPicture) -> Mapping[str, Any]:
+        problem = ""
         try:
             told = answer.finish()
+            if self.size:
+                return told
         except ValueError as error:
-            object_ = answer.kept.strip()
-            if object_.startswith(b"{") and not object_.endswith(b"}"):
-                raise self._broken_off() from error
-            raise self._unexpected(str(error), answer) from error
-        if not self.size:
-            raise self._unexpected("", answer)
-        return told
+            problem = str(error)
+        object_ = answer.kept.strip()
+        if problem and object_.startswith(b"{") and not object_.endswith(b"}"):
+            raise self._broken_off()
+        raise self._unexpected(problem, answer)
 
     def _is_whole(self) -> bool:
         if self.content_type == "image/webp":

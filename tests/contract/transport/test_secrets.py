@@ -1,13 +1,18 @@
 """The key is nowhere but on the wire."""
 
 import asyncio
+import base64
+import gzip
+import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from sd3async import SD3Error, Timeouts
+from sd3async import APIError, RetryPolicy, SD3Client, SD3Error, Timeouts, UnexpectedResponseError
+from support.pictures import padded_picture
 from support.raw import KEY, Peer, exchange, get, post, raw_server, transport, upload
 
 
@@ -93,3 +98,83 @@ async def test_a_message_does_not_show_its_key() -> None:
     assert KEY not in repr(message)
     assert KEY not in repr(message.headers)
     assert message.headers["authorization"] == f"Bearer {KEY}"
+
+
+PLAIN_KEY = "Gateway/0123456789+abcDEF"
+"""A key that nothing but its owner can tell from other words; all of it is legal base64."""
+
+PICTURE = base64.b64encode(padded_picture(90_000)).decode()
+STORED = gzip.compress(PLAIN_KEY.encode() * 9_000, compresslevel=0)
+ECHOES: dict[str, tuple[str, bytes, list[str]]] = {
+    "page": ("200 OK", f"<p>you are {PLAIN_KEY}".encode(), []),
+    "error object": ("200 OK", json.dumps({"errors": [PLAIN_KEY]}).encode(), []),
+    "no JSON": ("200 OK", b'{"key": "%b", oops}' % PLAIN_KEY.encode(), []),
+    "no JSON after": ("200 OK", f'{{"image":"{PICTURE}","key":"{PLAIN_KEY}"]'.encode(), []),
+    "no base64": ("200 OK", f'{{"image":"!{PLAIN_KEY * 9}"}}'.encode(), []),
+    "no ASCII": ("200 OK", f'{{"image":"{PLAIN_KEY * 9}\\u00e9"}}'.encode(), []),
+    "no escape": ("200 OK", f'{{"image":"{PLAIN_KEY * 9}\\u00zz"}}'.encode(), []),
+    "no whole picture": ("200 OK", f'{{"key":"{PLAIN_KEY}","image":"{PICTURE}'.encode(), []),
+    "damaged gzip": ("200 OK", STORED[:-9] + b"damage...", ["content-encoding: gzip"]),
+    "cut gzip": ("200 OK", STORED[:-9], ["content-encoding: gzip"]),
+    "cut": ("200 OK", PLAIN_KEY.encode(), ["content-length: 900000"]),
+    "unknown coding": ("200 OK", b"x", [f"content-encoding: {PLAIN_KEY}"]),
+    "brotli": ("200 OK", b"x", ["content-encoding: br"]),
+    "error": ("400 Bad Request", json.dumps({"errors": [PLAIN_KEY]}).encode(), []),
+    "error's page": ("500 Oops", f"<p>you are {PLAIN_KEY}".encode(), []),
+    "damaged error": ("400 Bad Request", STORED[:-9] + b"damage...", ["content-encoding: gzip"]),
+    "brotli error": ("400 Bad Request", b"x", ["content-encoding: br"]),
+    "huge": ("200 OK", PLAIN_KEY.encode() * 9_000, []),
+}
+
+
+async def failure(call: Awaitable[object]) -> BaseException:
+    """Return what a call raises, without a frame of the test's own."""
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001
+        return error
+    raise AssertionError("it did not fail")
+
+
+@pytest.mark.parametrize(("status", "body", "headers"), ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize("way", ["image", "file", "balance"])
+async def test_no_echo_of_a_key_stays_in_an_error(
+    status: str, body: bytes, headers: list[str], way: str, tmp_path: Path
+) -> None:
+    """Gateways echo what they do not understand, and error trackers keep all that they find."""
+    echoed = [f"x-request-id: r-{PLAIN_KEY}", f"x-echo: {PLAIN_KEY}", f"content-type: {PLAIN_KEY}"]
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        lines = [f"HTTP/1.1 {status}", "connection: close", *headers, *echoed]
+        peer.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        await peer.writer.drain()
+
+    async with (
+        raw_server(behave) as url,
+        SD3Client(PLAIN_KEY, base_url=url, retry=RetryPolicy(attempts=1)) as client,
+    ):
+        to = tmp_path / "a.png" if way == "file" else None
+        call = client.balance() if way == "balance" else client.core("a", to=to)
+        error = await failure(call)
+
+    assert isinstance(error, SD3Error)
+    assert PLAIN_KEY not in "".join(reachable(error, set()))
+    if isinstance(error, APIError | UnexpectedResponseError):
+        assert error.request_id in ("r-[key]", None)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Oops"])
+async def test_no_echo_of_a_key_stays_in_a_deadlines_error(status: str) -> None:
+    """What had arrived when the time was up stands in the frames of whoever read it."""
+
+    async def behave(peer: Peer) -> None:
+        await peer.request()
+        peer.writer.write(f"HTTP/1.1 {status}\r\n\r\n{PLAIN_KEY}".encode())
+        await asyncio.sleep(5)
+
+    async with raw_server(behave) as url, SD3Client(PLAIN_KEY, base_url=url) as client:
+        error = await failure(client.core("a", deadline=0.1))
+
+    assert isinstance(error, TimeoutError)
+    assert PLAIN_KEY not in "".join(reachable(error, set()))
