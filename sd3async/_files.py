@@ -21,14 +21,15 @@ _DISK_WORDS = {
 }
 
 
-def disk_words(error: OSError) -> str:
-    """Return what the disk's error means, as people say it.
+def disk_words(error: Exception) -> str:
+    """Return what an error of the disk means, as people say it, or the words of any other.
 
     Args:
         error: What the system said.
     """
-    words = error.strerror or str(error) or type(error).__name__
-    return _DISK_WORDS.get(error.errno or 0) or words.lower()
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or type(error).__name__
+    return _DISK_WORDS.get(error.errno or 0) or error.strerror.lower()
 
 
 class PartFile:

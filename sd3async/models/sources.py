@@ -7,7 +7,6 @@ thread. The caller's own streams are never closed and never moved.
 
 import asyncio
 import base64
-import binascii
 import errno
 import inspect
 import io
@@ -25,13 +24,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Union, cas
 
 import attrs
 
+from sd3async._files import disk_words
 from sd3async._threads import in_thread_or_leave
 from sd3async.errors import InvalidRequestError
 from sd3async.models.fields import refuse
 
 if TYPE_CHECKING:
-    from array import array
-
+    from _typeshed import ReadableBuffer
     from PIL.Image import Image as PILImage
 
     from sd3async.models.results import GeneratedImage
@@ -50,34 +49,26 @@ MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 Piece: TypeAlias = bytes | memoryview
 Reading: TypeAlias = Generator[Piece | None]
 
-StreamFactory: TypeAlias = Callable[[], BinaryIO]
-PathOrBytes: TypeAlias = Union[
-    str, os.PathLike[str], bytes, bytearray, memoryview, "array[int]", "GeneratedImage"
-]
 # Union rather than |, which takes no forward reference: Pillow is not imported here.
 ImageInput: TypeAlias = Union[
-    PathOrBytes, BinaryIO, "UploadedFile", StreamFactory, "PILImage", "PixelArray"
-]
+    str, os.PathLike[str], "ReadableBuffer", BinaryIO, "UploadedFile", Callable[[], BinaryIO],
+    "PILImage", "GeneratedImage",
+]  # fmt: skip
 
 _SHOWN_CHARS = 200
 _CHANGED = "changed after the request was made: it gives other bytes now"
 _END: Piece = b""  # no reading yields it
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # one slash: a Path has folded the other
-_BASE64 = re.compile(r"\s*(iVBORw0KGgo|(/9j/|UklGR)[\w+/=\s]{40}|[\w+/=\s]{200})")
+# A URL, of which a Path has folded the second slash, or base64.
+_NO_PATH = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+:/|\s*(iVBORw0KGgo|(/9j/|UklGR)[\w+/=\s]{40}|[\w+/=\s]{200})"
+)
 
 
 class UploadedFile(Protocol):
     """A file that a web framework received, such as Starlette's `UploadFile`."""
 
     file: BinaryIO
-
-
-class PixelArray(Protocol):
-    """An array such as NumPy's: bytes of an image file, or pixels."""
-
-    @property
-    def __array_interface__(self) -> Any: ...
 
 
 @attrs.frozen
@@ -115,18 +106,17 @@ def read_facts(field: str, start_of: Callable[[int], bytes]) -> ImageFacts:
     """
     start = start_of(_HEAD_BYTES)
     if not start:
-        raise refuse(field, "is empty; a jpeg, png or webp image is needed")
-    if start.startswith((b"iVBORw0KGgo", b"/9j/", b"UklGR")):
-        raise refuse(field, "holds base64 text; decode it with base64.b64decode first")
+        raise refuse(field, "is empty, or a stream at its end; seek to the image first")
     kind = kind_of(start)
     if not kind:
-        raise refuse(field, f"begins with {start[:8]!r}; a jpeg, png or webp image is needed")
+        needed = "a jpeg, png or webp image is needed, and no base64 text of one"
+        raise refuse(field, f"begins with {start[:8]!r}; {needed}")
     # Here, not at the top: it loads an HTTP client, which text-only programs need not pay for.
     import imagesize  # type: ignore[import-untyped]  # it ships no py.typed
 
     # Photographs may hold megabytes of other things before their size.
     for size in (_HEAD_BYTES, MAX_BODY_BYTES):
-        head = _Head(start if size == _HEAD_BYTES else start_of(size))
+        head = _Head(start_of(size))
         # The sides as stored: the service does not promise to heed an EXIF rotation.
         width, height = imagesize.get(head, exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
         if width > 0 and height > 0:
@@ -144,9 +134,7 @@ class _Head(io.BytesIO):
         return super().read(size if self._reads_left > 0 else 0)
 
 
-def _check_size(field: str, size: int, start: int = 0) -> None:
-    if size <= 0 and start:
-        raise refuse(field, f"stands at byte {start}, its end; seek to the image first")
+def _check_size(field: str, size: int) -> None:
     if size > MAX_BODY_BYTES:
         raise refuse(field, f"is {size / 2**20:.1f} MiB; the whole request may be at most 10 MiB")
 
@@ -159,11 +147,9 @@ def _blaming(field: str) -> Generator[None]:
     except InvalidRequestError:
         raise
     except Exception as error:
-        name, words = getattr(error, "filename", None), str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.strerror:
-            words = error.strerror.lower()
+        name = getattr(error, "filename", None)
         shown = "be read" if name is None else f"read {str(name)[-_SHOWN_CHARS:]!r}"
-        raise refuse(field, f"cannot {shown}: {words[:_SHOWN_CHARS]}") from error
+        raise refuse(field, f"cannot {shown}: {disk_words(error)[:_SHOWN_CHARS]}") from error
 
 
 @attrs.frozen
@@ -192,19 +178,14 @@ class Upload:
                 its last piece is not yielded then.
         """
         reading = self._reading()
-        piece: Piece | None = None
-        ahead: asyncio.Task[Piece | None] | None = None
+        piece, ahead = None, None
         try:
-            while True:
+            while piece is not _END:
                 after = next(reading, _END)
-                if after is None:
-                    ahead = asyncio.create_task(_step(reading))
+                ahead = asyncio.create_task(_step(reading)) if after is None else None
                 if piece:
                     yield piece
                 piece = await ahead if ahead else after
-                ahead = None
-                if not piece:
-                    return
         except BaseException:
             if ahead:
                 ahead.cancel()
@@ -261,12 +242,7 @@ async def prepare(source: ImageSource, field: str) -> Upload:
     """
     if source.facts:
         return source.upload(field)
-    return await in_thread_or_leave(_upload, source, field)
-
-
-def _upload(source: ImageSource, field: str) -> Upload:
-    with _blaming(field):
-        return source.upload(field)
+    return await in_thread_or_leave(_blaming(field)(source.upload), field)
 
 
 @attrs.frozen
@@ -277,10 +253,9 @@ class BytesSource(ImageSource):
     facts: ImageFacts = attrs.field(eq=False, kw_only=True)
 
     @classmethod
-    def of(cls, data: bytes, field: str, start: int = 0) -> "BytesSource":
-        """Read the header of what stands at `start`."""
-        _check_size(field, len(data) - start, start)
-        data = data[start:]
+    def of(cls, data: bytes, field: str) -> "BytesSource":
+        """Read the header."""
+        _check_size(field, len(data))
         return cls(data, facts=read_facts(field, lambda size: data[:size]))
 
     def upload(self, field: str) -> Upload:
@@ -315,7 +290,7 @@ class FileSource(ImageSource):
         with _descriptor(file) as descriptor:
             identity = _identity(descriptor)
             size = os.fstat(descriptor).st_size - start
-            _check_size(field, size, start)
+            _check_size(field, size)
             facts = read_facts(field, lambda size: os.pread(descriptor, size, start))
         return cls(file, start, size, identity, facts=facts)
 
@@ -347,10 +322,8 @@ class FileSource(ImageSource):
 def _descriptor(file: Path | BinaryIO) -> Generator[int]:
     if isinstance(file, Path):
         # Asked before it is opened: opening a pipe waits for a writer, and a device may act.
-        mode = file.stat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "it is a folder" if stat.S_ISDIR(mode) else "it is a pipe, a device or a socket"
-            raise OSError(errno.EINVAL, kind, str(file))
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is a folder, a pipe or a device", str(file))
         descriptor = os.open(file, os.O_RDONLY)
     else:
         descriptor = os.dup(file.fileno())
@@ -375,55 +348,52 @@ def _read_cached(descriptor: int, size: int, offset: int) -> memoryview | None:
 
 
 @attrs.frozen(eq=False)
-class FactorySource(ImageSource):
-    """A callable that returns a fresh stream for each reading.
+class LaterSource(ImageSource):
+    """An image that is only looked at when a call begins, and anew for each call."""
 
-    Each piece must be what it was the last time: the digests of all that was read are kept.
-    """
-
-    factory: Callable[[], Any]
+    look: Callable[[str], Upload]
 
     def upload(self, field: str) -> Upload:
-        """Look at a first stream."""
-        with self._opened(field) as stream:
-            size = _length(stream) if _is_seekable(stream) else 0
-            head = _fill(stream, PIECE_BYTES if size else MAX_BODY_BYTES + 1)
-            size = size or len(head)
-            _check_size(field, size)
-            facts = read_facts(field, lambda size: head + _fill(stream, size - len(head)))
-        starts = range(0, len(head), PIECE_BYTES)
-        seen = {start: zlib.crc32(head[start : start + PIECE_BYTES]) for start in starts}
-        return Upload(size, facts, field, partial(self._read, size, seen, field))
-
-    def _read(self, size: int, seen: dict[int, int], field: str) -> Reading:
-        yield None
-        with self._opened(field) as stream:
-            for offset in range(0, size, PIECE_BYTES):
-                wanted = min(PIECE_BYTES, size - offset)
-                piece = _fill(stream, wanted)
-                digest = zlib.crc32(piece)
-                is_longer = offset + wanted == size and stream.read(1)
-                if len(piece) < wanted or is_longer or seen.setdefault(offset, digest) != digest:
-                    raise refuse(field, _CHANGED)
-                yield piece
-                yield None
-
-    @contextmanager
-    def _opened(self, field: str) -> Generator[Any]:
-        stream = self.factory()
-        try:
-            _check_stream(stream, field, "what the callable returned ")
-            yield stream
-        finally:
-            with suppress(Exception):
-                stream.close()
+        """See `ImageSource`."""
+        return self.look(field)
 
 
-def _length(stream: BinaryIO) -> int:
-    home = stream.tell()
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(home)
-    return end - home
+def _look_into(factory: Callable[[], Any], field: str) -> Upload:
+    with _opened(factory, field) as stream:
+        start = stream.tell() if _is_seekable(stream) else None
+        head = _fill(stream, MAX_BODY_BYTES + 1 if start is None else PIECE_BYTES)
+        facts = read_facts(field, lambda size: head + _fill(stream, size - len(head)))
+        size = len(head) if start is None else stream.seek(0, os.SEEK_END) - start
+        _check_size(field, size)
+    return Upload(size, facts, field, partial(_read_anew, factory, size, {}, field))
+
+
+def _read_anew(
+    factory: Callable[[], Any], size: int, digests: dict[int, int], field: str
+) -> Reading:
+    """Read a fresh stream, each of whose pieces must be what it was in the attempt before."""
+    yield None
+    with _opened(factory, field) as stream:
+        for offset in range(0, size, PIECE_BYTES):
+            wanted = min(PIECE_BYTES, size - offset)
+            piece = _fill(stream, wanted)
+            digest = zlib.crc32(piece)
+            is_longer = offset + wanted == size and stream.read(1)
+            if len(piece) < wanted or is_longer or digests.setdefault(offset, digest) != digest:
+                raise refuse(field, _CHANGED)
+            yield piece
+            yield None
+
+
+@contextmanager
+def _opened(factory: Callable[[], Any], field: str) -> Generator[Any]:
+    stream = factory()
+    try:
+        _check_stream(stream, field, "what the callable returned ")
+        yield stream
+    finally:
+        with suppress(Exception):
+            stream.close()
 
 
 def _fill(stream: Any, size: int) -> bytes:
@@ -431,55 +401,35 @@ def _fill(stream: Any, size: int) -> bytes:
     pieces: list[bytes] = []
     while size > 0 and (piece := stream.read(size)):
         if not isinstance(piece, bytes):
-            raise TypeError(f"its read() gave {type(piece).__name__}, not bytes")
+            raise TypeError(f"its read() gave {type(piece).__name__}; open it in binary mode")
         pieces.append(piece)
         size -= len(piece)
     return b"".join(pieces)
-
-
-@attrs.frozen(eq=False)
-class MadeSource(ImageSource):
-    """Bytes that are made when a call begins, once for all its attempts."""
-
-    make: Callable[[str], bytes]
-    is_replayable: bool = True
-
-    def upload(self, field: str) -> Upload:
-        """Make the bytes."""
-        upload = BytesSource.of(self.make(field), field).upload(field)
-        if self.is_replayable:
-            return upload
-        # Let go when they are sent: calls that wait for a lock-out to end hold no images.
-        readings = [upload.read]
-        return attrs.evolve(upload, read=lambda: readings.pop()(), is_replayable=False)
 
 
 # One image may be given to many calls at once, and Pillow loads and saves in place.
 _COPYING = threading.Lock()
 
 
-def _encode(image: "PILImage", _: str) -> bytes:
+def _encode(image: "PILImage", field: str) -> Upload:
     buffer = io.BytesIO()
     with _COPYING:
         image = image.copy()
     image.save(buffer, format="PNG", compress_level=3)
-    return buffer.getvalue()
+    return BytesSource.of(buffer.getvalue(), field).upload(field)
 
 
-def _encode_pixels(pixels: Any, field: str) -> bytes:
+def _encode_pixels(pixels: Any, field: str) -> Upload:
     from PIL import Image
 
     return _encode(Image.fromarray(pixels), field)
 
 
-def _read_once(streams: list[Any], field: str) -> bytes:
-    if streams:
-        return _fill(streams.pop(), MAX_BODY_BYTES + 1)
-    raise refuse(
-        field,
-        "is a stream that cannot seek and was sent already; "
-        "pass bytes, a path, or a callable that returns a fresh stream",
-    )
+def _read_once(streams: list[Any], field: str) -> Upload:
+    if not streams:
+        raise refuse(field, "is a stream that was sent already; pass bytes, a path, or a callable")
+    data = _fill(streams.pop(), MAX_BODY_BYTES + 1)
+    return attrs.evolve(BytesSource.of(data, field).upload(field), is_replayable=False)
 
 
 def as_source(value: Any, field: str) -> ImageSource:
@@ -507,41 +457,35 @@ def as_source(value: Any, field: str) -> ImageSource:
         if isinstance(value, str | os.PathLike):
             return _of_text(os.fsdecode(cast("str", value)), field)
         if hasattr(value, "save") and hasattr(value, "width"):
-            return MadeSource(partial(_encode, value))
+            return LaterSource(partial(_encode, value))
         with suppress(TypeError):
             return _of_buffer(value, memoryview(value), field)
-        if not _can_read(value) and hasattr(value, "file"):
-            return _of_stream(value.file, field)
+        if inspect.iscoroutinefunction(getattr(value, "read", None)) and hasattr(value, "file"):
+            value = value.file
         if callable(value) and not inspect.iscoroutinefunction(value):
-            return FactorySource(value)
+            return LaterSource(partial(_look_into, value))
         return _of_stream(value, field)
 
 
 def _of_text(text: str, field: str) -> ImageSource:
     if text.startswith("data:"):
-        head, _, encoded = text.partition(",")
-        if not re.fullmatch(r"data:image/[\w.+-]+;base64", head):
-            raise refuse(field, "is a data URI, but not data:image/…;base64,…")
+        encoded = text.partition(",")[2]
         _check_size(field, len(encoded) // 4 * 3 - 2)
-        try:
-            return BytesSource.of(base64.b64decode(encoded, validate=True), field)
-        except binascii.Error as error:
-            raise refuse(field, f"is a data URI with damaged base64: {error}") from error
-    if not text or "\0" in text:
-        raise refuse(field, f"{'holds a NUL character' if text else 'is empty'}; a path is needed")
+        return BytesSource.of(base64.b64decode(encoded, validate=True), field)
+    if not text:
+        raise refuse(field, "is empty; a path is needed")
     try:
         return FileSource.of(Path(text), field)
     except OSError:
-        if _URL.match(text):
-            raise refuse(field, "is a URL; fetch it, and pass the bytes") from None
-        if _BASE64.match(text):
-            raise refuse(field, "is text; if it is base64, pass base64.b64decode(it)") from None
+        if _NO_PATH.match(text):
+            problem = "is no file but a URL or base64; pass the bytes: fetch or decode them first"
+            raise refuse(field, problem) from None
         raise
 
 
 def _of_buffer(value: Any, buffer: memoryview, field: str) -> ImageSource:
     if buffer.ndim in (2, 3):
-        return MadeSource(partial(_encode_pixels, value))
+        return LaterSource(partial(_encode_pixels, value))
     _check_size(field, buffer.nbytes)
     return BytesSource.of(value if isinstance(value, bytes) else bytes(buffer), field)
 
@@ -549,19 +493,13 @@ def _of_buffer(value: Any, buffer: memoryview, field: str) -> ImageSource:
 def _of_stream(stream: Any, field: str) -> ImageSource:
     _check_stream(stream, field)
     if not _is_seekable(stream):
-        return MadeSource(partial(_read_once, [stream]), is_replayable=False)
-    inner = stream
-    if type(stream).__module__ == "tempfile":  # its classes wrap another stream
-        inner = getattr(stream, "file", None) or stream._file
+        return LaterSource(partial(_read_once, [stream]))
     start = stream.tell()
-    if type(inner) is io.BytesIO:
-        return BytesSource.of(inner.getvalue(), field, start)
     # Not whatever has a descriptor: that of a GzipFile is the packed file's.
-    if type(inner) in (io.BufferedReader, io.BufferedRandom, io.FileIO):
-        raw = getattr(inner, "raw", inner)
-        if type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            stream.flush()
-            return FileSource.of(stream, field)
+    raw = getattr(stream, "raw", stream)
+    if type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        stream.flush()
+        return FileSource.of(stream, field)
     try:
         return BytesSource.of(_fill(stream, MAX_BODY_BYTES + 1), field)
     finally:
@@ -572,23 +510,13 @@ def _is_seekable(stream: Any) -> bool:
     return hasattr(stream, "seekable") and stream.seekable()
 
 
-def _can_read(stream: Any) -> bool:
-    read = getattr(stream, "read", None)
-    return callable(read) and not inspect.iscoroutinefunction(read)
-
-
 def _check_stream(stream: Any, field: str, which: str = "") -> None:
-    problem = None
-    if inspect.iscoroutinefunction(getattr(stream, "read", stream)):
-        problem = "asynchronous; await what it reads, and pass the bytes"
-    elif not _can_read(stream):
-        problem = (
-            f"{type(stream).__name__}; a path, bytes, a binary stream, a Pillow image or a "
-            "callable returning a fresh stream is needed"
+    read = getattr(stream, "read", stream)
+    if inspect.iscoroutinefunction(read):
+        raise refuse(field, f"{which}is asynchronous; await what it reads, and pass the bytes")
+    if read is stream:
+        raise refuse(
+            field,
+            f"{which}is {type(stream).__name__}; a path, bytes, a binary stream, a Pillow image "
+            "or a callable returning a fresh stream is needed",
         )
-    elif getattr(stream, "closed", False):
-        problem = "a closed stream; an open one is needed"
-    elif isinstance(stream, io.TextIOBase):
-        problem = "a text stream; open it in binary mode"
-    if problem:
-        raise refuse(field, f"{which}is {problem}")

@@ -321,19 +321,33 @@ def _closed() -> BinaryIO:
         pytest.param(b"", "is empty", id="no bytes"),
         pytest.param(b"GIF89a" + b"\0" * 20, "begins with b'GIF89a", id="gif"),
         pytest.param(PICTURE[:12], "damaged header", id="cut header"),
-        pytest.param(b"iVBORw0KGgoAAAANSUhEUg", "holds base64 text", id="base64 bytes"),
-        pytest.param("iVBORw0KGgoAAAANSUhEUg==", "is text; if it is base64", id="base64"),
-        pytest.param("/9j/4AAQSkZJRg" * 400, "is text; if it is base64", id="long base64"),
-        pytest.param("UklGR" + "A/bc" * 9_000, "is text; if it is base64", id="webp base64"),
-        pytest.param("https://a.example/x.png?token=secret", "is a URL", id="URL"),
-        pytest.param(Path("https://a.example/secret.png"), "is a URL", id="URL as a path"),
-        pytest.param("s3://bucket/secret.png", "is a URL", id="S3"),
+        pytest.param(b"iVBORw0KGgoAAAANSUhEUg", "and no base64 text of one", id="base64 bytes"),
+        pytest.param(
+            "iVBORw0KGgoAAAANSUhEUg==",
+            "is no file but a URL or base64; pass the bytes",
+            id="base64",
+        ),
+        pytest.param(
+            "/9j/4AAQSkZJRg" * 400,
+            "is no file but a URL or base64; pass the bytes",
+            id="long base64",
+        ),
+        pytest.param(
+            "UklGR" + "A/bc" * 9_000,
+            "is no file but a URL or base64; pass the bytes",
+            id="webp base64",
+        ),
+        pytest.param("https://a.example/x.png?token=secret", "is no file but a URL", id="URL"),
+        pytest.param(
+            Path("https://a.example/secret.png"), "is no file but a URL", id="URL as a path"
+        ),
+        pytest.param("s3://bucket/secret.png", "is no file but a URL", id="S3"),
         pytest.param("", "is empty; a path is needed", id="no path"),
-        pytest.param("a\0.png", "holds a NUL character", id="NUL"),
+        pytest.param("a\0.png", "cannot be read: embedded null", id="NUL"),
         pytest.param("\udcffa.png", "no such file", id="odd name"),
         pytest.param("\ud800.png", "cannot be read", id="half a character"),
-        pytest.param(".", "cannot read '.': it is a folder", id="folder"),
-        pytest.param("/dev/zero", "it is a pipe, a device or a socket", id="device"),
+        pytest.param(".", "cannot read '.': it is a folder, a pipe", id="folder"),
+        pytest.param("/dev/zero", "it is a folder, a pipe or a device", id="device"),
         pytest.param("x." * 150, "name too long", id="long name"),
         pytest.param(3.5, "is float; a path, bytes", id="float"),
         pytest.param({"a": 1}, "is dict; a path, bytes", id="dict"),
@@ -341,11 +355,11 @@ def _closed() -> BinaryIO:
         pytest.param(array.array("d", [1.0]), "", id="array of floats"),
         pytest.param(12, "is int; a path, bytes", id="a number"),
         pytest.param("no/such.png", "no such file or directory", id="no file"),
-        pytest.param(_closed(), "is a closed stream", id="closed"),
+        pytest.param(_closed(), "cannot be read: I/O operation on closed file", id="closed"),
         pytest.param(io.StringIO("x"), "open it in binary mode", id="text stream"),
-        pytest.param("data:image/png,abc", "but not data:image", id="data URI without base64"),
+        pytest.param("data:image/png,abc", "cannot be read: ", id="data URI without base64"),
         pytest.param(UploadFile(None), "is NoneType; a path, bytes", id="no file within"),
-        pytest.param("data:image/png;base64,a", "damaged base64", id="bad base64"),
+        pytest.param("data:image/png;base64,a", "cannot be read: Invalid base64", id="bad base64"),
         pytest.param(padded_picture(MAX_BODY_BYTES + 1), "is 10.0 MiB; the whole", id="too large"),
     ],
 )
@@ -385,7 +399,7 @@ async def _coroutine() -> BinaryIO:
         pytest.param(lambda: PICTURE, "the callable returned is bytes; a path", id="bytes"),
         pytest.param(lambda: _coroutine(), "the callable returned is coroutine", id="coroutine"),
         pytest.param(AsyncFile, "the callable returned is asynchronous", id="asynchronous"),
-        pytest.param(lambda: _closed(), "the callable returned is a closed stream", id="closed"),
+        pytest.param(lambda: _closed(), "I/O operation on closed file", id="closed"),
         pytest.param(lambda: io.StringIO("x"), "open it in binary mode", id="text"),
         pytest.param(lambda: io.BytesIO(b"text"), "begins with b'text'", id="no image"),
         pytest.param(lambda: io.BytesIO(), "is empty", id="empty"),
@@ -523,7 +537,7 @@ def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
     """Opening one waits for a writer, with the whole event loop."""
     os.mkfifo(tmp_path / "pipe")
 
-    with pytest.raises(InvalidRequestError, match="it is a pipe, a device or a socket"):
+    with pytest.raises(InvalidRequestError, match="it is a folder, a pipe or a device"):
         as_source(tmp_path / "pipe", "image")
 
 
@@ -533,7 +547,7 @@ async def test_a_file_that_has_become_a_pipe_is_refused_too(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
 
-    with pytest.raises(InvalidRequestError, match="it is a pipe, a device or a socket"):
+    with pytest.raises(InvalidRequestError, match="it is a folder, a pipe or a device"):
         await read_all(upload)
 
 
