@@ -13,48 +13,28 @@ class Timer(Protocol):
         """Call it off; harmless when it has fired already."""
 
 
-class Clock(Protocol):
-    """What the package asks of time. Durations and instants are seconds."""
-
-    def monotonic(self) -> float:
-        """Return an instant on a clock that never goes back."""
-        ...
-
-    def time(self) -> float:
-        """Return the wall clock, in seconds since the epoch: only HTTP dates need it."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait; `seconds <= 0` yields to the loop once."""
-        ...
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Call `callback` once, from the running loop, in `seconds`."""
-        ...
-
-
-class SystemClock:
-    """Real time.
+class Clock:
+    """What the package asks of time; durations and instants are seconds. This one's is real.
 
     Instants come from `time.monotonic()`, not from the loop: some loops cache their time for a
     whole pass, which would date a write too early when the loop was blocked.
     """
 
     def monotonic(self) -> float:
-        """Return `time.monotonic()`."""
+        """Return an instant on a clock that never goes back."""
         return time.monotonic()
 
     def time(self) -> float:
-        """Return `time.time()`."""
+        """Return the wall clock, in seconds since the epoch: only HTTP dates need it."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait with `asyncio.sleep`."""
+        """Wait; `seconds <= 0` yields to the loop once."""
         await asyncio.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Arm a timer of the running loop."""
+        """Call `callback` once, from the running loop, in `seconds`."""
         return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
 
 
-SYSTEM_CLOCK = SystemClock()
+SYSTEM_CLOCK = Clock()

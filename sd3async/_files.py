@@ -2,9 +2,8 @@
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Self
 
 PART_SUFFIX = ".part"
 
@@ -12,12 +11,8 @@ _NAME_BYTES = 64  # of the final name in a part's: every file system has room fo
 
 _DISK_WORDS = {
     errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is too large for the disk",
     errno.EROFS: "the disk is read-only",
     errno.EIO: "the disk failed",
-    errno.EACCES: "permission is denied",
-    errno.EPERM: "permission is denied",
 }
 
 
@@ -32,7 +27,7 @@ def disk_words(error: Exception) -> str:
     return _DISK_WORDS.get(error.errno or 0) or error.strerror.lower()
 
 
-class PartFile:
+class PartFile(AbstractContextManager["PartFile"]):
     """A file being written beside its final name, and renamed when it is whole.
 
     As a context manager it cleans up after itself: what was not committed is deleted.
@@ -48,14 +43,11 @@ class PartFile:
         self.target = target
         start = target.name.encode(errors="ignore")[:_NAME_BYTES].decode(errors="ignore")
         self._part = target.parent / f".{start}.{os.urandom(6).hex()}{PART_SUFFIX}"
-        self._stream = self._part.open("xb", buffering=0)
-        self._is_committed = False
+        self._stream = self._part.open("xb")
 
     def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._stream.write(rest) :]
+        self._stream.write(data)
 
     def restart(self) -> None:
         """Drop what was written and begin anew."""
@@ -71,21 +63,18 @@ class PartFile:
         Raises:
             OSError: The disk failed or is full; `abort` is still needed then.
         """
+        self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
         self._part.replace(self.target)
-        self._is_committed = True
         sync_folder(self.target.parent)
         return self.target
 
     def abort(self) -> None:
-        """Delete what was written; harmless, and never blocking, after `commit`."""
-        for put_away in () if self._is_committed else (self._stream.close, self._part.unlink):
+        """Delete what was written; harmless after `commit`."""
+        for put_away in (self._stream.close, self._part.unlink):
             with suppress(OSError):  # an earlier error has said it
                 put_away()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.abort()
@@ -115,11 +104,9 @@ def sync_folder(folder: Path) -> None:
     Args:
         folder: The folder. One that may be written but not read is left to the system.
     """
-    try:
+    with suppress(PermissionError):
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from sd3async._clock import SystemClock, Timer
+from sd3async._clock import Clock, Timer
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-class LoopClock(SystemClock):
+class LoopClock(Clock):
     """The running loop's own time, for loops whose time is virtual.
 
     Args:
@@ -133,7 +133,7 @@ class _VirtualTimer:
         self.callback = None
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """Time that stands still until `advance` is called. One event loop at a time.
 
     Args:

@@ -111,7 +111,7 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ("code", "words"),
     [
         (errno.ENOSPC, "the disk is full"),
-        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EDQUOT, "disk quota exceeded"),
         (errno.EROFS, "the disk is read-only"),
         (errno.EIO, "the disk failed"),
     ],
