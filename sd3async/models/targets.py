@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,24 +28,20 @@ def check_target(to: Any, output_format: str | None, field: str = "to") -> Path:
     Raises:
         InvalidRequestError: No file can be written there, or it would be misnamed.
     """
+    if not isinstance(to, str | os.PathLike):
+        raise refuse(field, f"is {type(to).__name__}; a path is needed")
+    path, name = Path(cast("str", to)), os.fspath(cast("str", to))
+    shown = repr(name[-_SHOWN_CHARS:])
+    mode = stat.S_IFREG
     try:
-        name = os.fsencode(cast("str", to))
-    except TypeError:
-        raise refuse(field, f"is {type(to).__name__}; a path is needed") from None
-    except UnicodeEncodeError:
-        raise refuse(field, "holds half a character, which no file name can") from None
-    if not name or b"\0" in name:
-        problem = "holds a NUL character" if name else "is empty"
-        raise refuse(field, f"{problem}; a file's path is needed")
-    path = Path(os.fsdecode(name))
-    shown = repr(str(path)[-_SHOWN_CHARS:])
-    try:
-        _check_folder(path)
-        mode = path.stat().st_mode if path.exists() else stat.S_IFREG
-    except OSError as error:
-        where = str(path.parent)[-_SHOWN_CHARS:]
-        raise refuse(field, f"cannot write in {where!r}: {disk_words(error)}") from error
-    if name.endswith(b"/") or stat.S_ISDIR(mode):
+        with suppress(FileNotFoundError):
+            mode = path.stat().st_mode
+        path.parent.stat()
+        if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "permission denied")
+    except (OSError, ValueError) as error:
+        raise refuse(field, f"cannot write {shown}: {disk_words(error)}") from error
+    if stat.S_ISDIR(mode) or name.endswith("/"):
         raise refuse(field, f"{shown} is a folder; a file's path is needed")
     if not stat.S_ISREG(mode):
         raise refuse(field, f"{shown} is a pipe, a device or a socket, which would be replaced")
@@ -52,14 +49,3 @@ def check_target(to: Any, output_format: str | None, field: str = "to") -> Path:
     if output_format is not None and implied != output_format:
         raise refuse(field, f"{shown} ends in {path.suffix}, but the image is {output_format}")
     return path
-
-
-def _check_folder(path: Path) -> None:
-    folder = path.parent
-    if not stat.S_ISDIR(folder.stat().st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-    size, most = len(os.fsencode(path.name)), os.pathconf(folder, "PC_NAME_MAX")
-    if size > most:
-        raise OSError(errno.ENAMETOOLONG, f"the name has {size} bytes; {most} are allowed")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        raise PermissionError(errno.EACCES, "permission is denied")

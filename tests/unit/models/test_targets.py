@@ -25,22 +25,24 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("to", "words"),
     [
-        pytest.param("", "is empty; a file's path is needed", id="empty"),
+        pytest.param("", "'' is a folder; a file's path is needed", id="empty"),
         pytest.param(".", "is a folder", id="here"),
         pytest.param("..", "is a folder", id="above"),
         pytest.param("/", "is a folder", id="root"),
         pytest.param("folder", "'folder' is a folder", id="folder"),
         pytest.param(Path("folder"), "'folder' is a folder", id="folder's path"),
         pytest.param("new/", "is a folder", id="new folder"),
-        pytest.param("a\0.png", "holds a NUL character", id="NUL"),
-        pytest.param("\ud800.png", "holds half a character", id="half a character"),
-        pytest.param("gone/a.png", "cannot write in 'gone': no such file", id="no folder"),
-        pytest.param("file.png/a.png", "cannot write in 'file.png': it is no", id="file as folder"),
+        pytest.param("a\0.png", r"cannot write 'a\x00.png': embedded null", id="NUL"),
+        pytest.param("\ud800.png", "surrogates not allowed", id="half a character"),
+        pytest.param("gone/a.png", "cannot write 'gone/a.png': no such file", id="no folder"),
+        pytest.param(
+            "file.png/a.png", "cannot write 'file.png/a.png': not a dir", id="file as folder"
+        ),
         pytest.param("pipe.png", "is a pipe, a device or a socket", id="pipe"),
         pytest.param("link.png", "is a pipe, a device or a socket", id="link to a pipe"),
         pytest.param("/dev/null", "is a pipe, a device or a socket", id="device"),
-        pytest.param("x" * 252 + ".png", "the name has 256 bytes; 255 are", id="long"),
-        pytest.param("é" * 126 + ".png", "the name has 256 bytes; 255 are", id="long in bytes"),
+        pytest.param("x" * 252 + ".png", "file name too long", id="long"),
+        pytest.param("é" * 126 + ".png", "file name too long", id="long in bytes"),
         pytest.param("x/" * 3000 + "a.png", "file name too long", id="long path"),
         pytest.param("a.jpg", "'a.jpg' ends in .jpg, but the image is png", id="jpg"),
         pytest.param("a.WEBP", "ends in .WEBP, but the image is png", id="WEBP"),
@@ -89,7 +91,7 @@ def test_a_folder_without_the_right_to_write_is_refused() -> None:
         if me == 0:
             os.seteuid(65534)
         try:
-            with pytest.raises(InvalidRequestError, match="permission is denied") as caught:
+            with pytest.raises(InvalidRequestError, match="permission denied") as caught:
                 check_target(f"{folder}/a.png", "png")
         finally:
             os.seteuid(me)
