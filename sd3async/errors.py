@@ -44,14 +44,8 @@ class FailedAttempt:
     may_be_charged: bool
 
 
-def _rebuild(cls: type["SD3Error"], args: tuple[Any, ...]) -> "SD3Error":
-    error = cls.__new__(cls, *args)
-    error.args = args
-    return error
-
-
 class SD3Error(Exception):
-    """Root of everything this package raises on purpose.
+    """Root of everything this package raises on purpose: a sentence, and facts as attributes.
 
     Attributes:
         history: One entry for each attempt that failed, the last one included; empty when
@@ -64,6 +58,10 @@ class SD3Error(Exception):
     note: str = ""
     may_be_charged: bool = False
 
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message)
+        vars(self).update(facts)
+
     def __str__(self) -> str:
         words = super().__str__()
         if self.note:
@@ -74,9 +72,9 @@ class SD3Error(Exception):
         return words
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default calls __init__ with `args` alone, which keyword-only parameters refuse. What
-        # the error carries comes last: the `outcomes` of a gather may lead back to it.
-        return _rebuild, (type(self), self.args), self.__dict__.copy()
+        # Without __init__, whose parameters are each class's own. What the error carries comes
+        # last: the `outcomes` of a gather may lead back to it.
+        return type(self).__new__, (type(self),), {**vars(self), "args": self.args}
 
 
 class InvalidRequestError(SD3Error, ValueError):
@@ -86,9 +84,7 @@ class InvalidRequestError(SD3Error, ValueError):
         field: The parameter at fault, in the API's own words.
     """
 
-    def __init__(self, message: str, *, field: str) -> None:
-        super().__init__(message)
-        self.field = field
+    field: str
 
 
 class ClientClosedError(SD3Error):
@@ -112,9 +108,7 @@ class ConnectFailedError(TransportError):
         is_retryable: Whether another attempt may do better; False for a certificate that fails.
     """
 
-    def __init__(self, message: str, *, is_retryable: bool = True) -> None:
-        super().__init__(message)
-        self.is_retryable = is_retryable
+    is_retryable: bool = True
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -131,10 +125,7 @@ class NotEnoughTimeError(RequestTimeoutError):
     """
 
     may_be_charged = False
-
-    def __init__(self, message: str, *, wait: float) -> None:
-        super().__init__(message)
-        self.wait = wait
+    wait: float
 
 
 class ResponseReadError(TransportError):
@@ -156,26 +147,18 @@ class APIError(SD3Error):
         retry_after: What the `Retry-After` header asks for [s], at most a day, or None.
     """
 
+    status: int
+    name: str = ""
+    errors: tuple[str, ...] = ()
+    error_id: str | None = None
+    request_id: str | None = None
+    headers: CIMultiDict[str]
     retry_after: float | None = None
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        name: str = "",
-        errors: tuple[str, ...] = (),
-        error_id: str | None = None,
-        request_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, message: str, *, headers: Mapping[str, str] | None = None, **facts: Any
     ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.name = name
-        self.errors = errors
-        self.error_id = error_id
-        self.request_id = request_id
-        self.headers: CIMultiDict[str] = CIMultiDict(headers or {})
+        super().__init__(message, headers=CIMultiDict(headers or {}), **facts)
 
 
 class BadRequestError(APIError):
@@ -227,11 +210,8 @@ class UnexpectedResponseError(SD3Error):
     """
 
     may_be_charged = True
-
-    def __init__(self, message: str, *, status: int, request_id: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.request_id = request_id
+    status: int
+    request_id: str | None = None
 
 
 class ContentFilteredError(SD3Error):
@@ -241,9 +221,7 @@ class ContentFilteredError(SD3Error):
         request_id: The `x-request-id` header, or None.
     """
 
-    def __init__(self, message: str, *, request_id: str | None = None) -> None:
-        super().__init__(message)
-        self.request_id = request_id
+    request_id: str | None = None
 
 
 STATUS_TO_ERROR: dict[int, type[APIError]] = {
