@@ -52,10 +52,9 @@ def refuse(field: str, problem: str) -> InvalidRequestError:
 
 def shown(value: object) -> str:
     """Return a value as a sentence can hold it."""
-    try:
+    with suppress(ValueError):  # Python writes no integer of more than 4,300 digits
         return f"{value!r:.60}"
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return f"a huge {type(value).__name__}"
+    return f"a huge {type(value).__name__}"
 
 
 def check_type(field: str, value: object, kind: type, instead: str) -> None:

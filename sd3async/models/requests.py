@@ -3,7 +3,6 @@
 A value that exists is valid: every field was checked when it was made.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -23,7 +22,7 @@ from sd3async.models.fields import (
 )
 from sd3async.models.sources import ImageFacts, ImageInput, ImageSource, as_source
 
-_SD3_CREDITS = {
+_MODEL_CREDITS = {
     "sd3.5-large": 6.5,
     "sd3.5-large-turbo": 4.0,
     "sd3.5-medium": 3.5,
@@ -32,8 +31,11 @@ _SD3_CREDITS = {
     "sd3-large-turbo": 4.0,
     "sd3-medium": 3.5,
 }
-SD3_MODELS = tuple(_SD3_CREDITS)
+SD3_MODELS = tuple(_MODEL_CREDITS)
 """Today's names and those of 2024, which the official service re-routes to their successors."""
+
+_CREDITS = {"core": 3.0, "ultra": 8.0, "sd3": 6.5, **_MODEL_CREDITS}
+"""By endpoint, or by model where one is named."""
 
 SD3_MODES = ("text-to-image", "image-to-image")
 
@@ -47,8 +49,8 @@ def _mode_of_image(request: "SD3Request") -> str:
 
 
 @attrs.frozen(kw_only=True)
-class GenerationRequest(ABC):
-    """The fields that all three generate endpoints share.
+class GenerationRequest:
+    """The fields that all three generate endpoints share; each of these has a class of its own.
 
     Attributes:
         prompt: What to draw; 1 to 10,000 characters, English.
@@ -69,9 +71,9 @@ class GenerationRequest(ABC):
     style_preset: str | None = attrs.field(default=None, validator=Choice(STYLE_PRESETS))
 
     @property
-    @abstractmethod
     def credits(self) -> float:
         """The documented price of one success [credits; 1,000 are 10 dollars]."""
+        return _CREDITS[getattr(self, "model", None) or self.endpoint]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, and `endpoint`, ready for JSON.
@@ -100,7 +102,7 @@ class GenerationRequest(ABC):
         check_type("fields", fields, Mapping, "a mapping")
         given = {name: value for name, value in fields.items() if not is_missing(value)}
         Choice((cls.endpoint,)).plain("endpoint", given.pop("endpoint", cls.endpoint))
-        known = [attribute.name for attribute in attrs.fields(cls)]
+        known = attrs.fields_dict(cls)
         for name in given:
             if name not in known:
                 raise refuse(str(name), f"is no field of {cls.endpoint}; {', '.join(known)} are")
@@ -119,14 +121,25 @@ class CoreRequest(GenerationRequest):
 
     endpoint: ClassVar[str] = "core"
 
-    @property
-    def credits(self) -> float:
-        """The documented price of one success [credits]."""
-        return 3.0
+
+@attrs.frozen(kw_only=True)
+class _ImageRequest(GenerationRequest):
+    """A request that may begin with an image."""
+
+    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
+    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
+
+    def __attrs_post_init__(self) -> None:
+        """Hold the fields to the rules between them."""
+        if self.image is not None and self.strength is None:
+            raise refuse("strength", "is missing; it is required with an image, 0 to 1")
+        if self.image is None and self.strength is not None:
+            raise refuse("strength", "is set; it only goes with an image")
+        check_image(self.image.facts if self.image else None)
 
 
 @attrs.frozen(kw_only=True)
-class UltraRequest(GenerationRequest):
+class UltraRequest(_ImageRequest):
     """Stable Image Ultra: the best, 1 megapixel, text or image with text.
 
     Attributes:
@@ -140,21 +153,9 @@ class UltraRequest(GenerationRequest):
 
     endpoint: ClassVar[str] = "ultra"
 
-    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
-    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
-
-    def __attrs_post_init__(self) -> None:
-        """Hold the fields to the rules between them."""
-        _check_start(self.image, self.strength)
-
-    @property
-    def credits(self) -> float:
-        """The documented price of one success [credits]."""
-        return 8.0
-
 
 @attrs.frozen(kw_only=True)
-class SD3Request(GenerationRequest):
+class SD3Request(_ImageRequest):
     """Stable Diffusion 3 and 3.5: 1 megapixel, text-to-image or image-to-image.
 
     Attributes:
@@ -177,8 +178,6 @@ class SD3Request(GenerationRequest):
 
     endpoint: ClassVar[str] = "sd3"
 
-    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
-    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
     mode: str = attrs.field(
         default=attrs.Factory(_mode_of_image, takes_self=True), validator=Choice(SD3_MODES)
     )
@@ -187,34 +186,13 @@ class SD3Request(GenerationRequest):
 
     def __attrs_post_init__(self) -> None:
         """Hold the fields to the rules between them."""
-        if self.mode == "image-to-image" and self.image is None:
-            raise refuse("image", "is missing; mode image-to-image needs image and strength")
-        if self.mode == "text-to-image" and self.image is not None:
-            raise refuse("mode", "is text-to-image; with an image it must be image-to-image")
-        _check_start(self.image, self.strength)
+        super().__attrs_post_init__()
+        if self.mode != _mode_of_image(self):
+            raise refuse("mode", f"is {self.mode}; it follows from the image, so leave it out")
         if self.image is not None and self.aspect_ratio is not None:
-            raise refuse(
-                "aspect_ratio", "is set; image-to-image keeps the image's own, so leave it out"
-            )
+            raise refuse("aspect_ratio", "is set; an image keeps its own, so leave it out")
         if self.model == "sd3-large-turbo" and self.negative_prompt:
             raise refuse("negative_prompt", "is set; the model sd3-large-turbo does not take one")
-
-    @property
-    def credits(self) -> float:
-        """The documented price of one success [credits]; large when no model is named."""
-        return _SD3_CREDITS[self.model or "sd3.5-large"]
-
-
-def _check_start(image: ImageSource | None, strength: float | None) -> None:
-    if image is not None and strength is None:
-        raise refuse("strength", "is missing; it is required with an image, 0 to 1")
-    if image is None and strength is not None:
-        raise refuse("strength", "is set; it only goes with an image")
-    check_image(image.facts if image else None)
-
-
-_MIN_SIDE_PX = 64
-_MAX_SIDE_PX = 16_384
 
 
 def check_image(facts: ImageFacts | None) -> None:
@@ -229,11 +207,9 @@ def check_image(facts: ImageFacts | None) -> None:
     Raises:
         InvalidRequestError: A side is out of bounds.
     """
-    if facts is None:
-        return
-    for side, name in ((facts.width, "wide"), (facts.height, "high")):
-        if not _MIN_SIDE_PX <= side <= _MAX_SIDE_PX:
-            raise refuse("image", f"is {side:,} px {name}; 64 to 16,384 px are allowed")
+    if facts and not all(64 <= side <= 16_384 for side in (facts.width, facts.height)):
+        size = f"{facts.width:,} x {facts.height:,} px"
+        raise refuse("image", f"is {size}; each side must have 64 to 16,384 px")
 
 
 REQUEST_TYPES: dict[str, type[GenerationRequest]] = {
@@ -273,17 +249,16 @@ def check_requests(field: str, source: object) -> None:
         InvalidRequestError: It is something else; the sentence says how to make it one.
     """
     kind = type(source)
-    is_table = not callable(getattr(source, "columns", callable))  # pandas, polars, Arrow, Spark
-    if isinstance(source, str | GenerationRequest):
-        instead = "an iterable of them, such as a list"
-    elif isinstance(source, Mapping) or is_table:
-        instead = "a list of mappings, such as [fields] or frame.to_dict('records')"
-    elif hasattr(source, "readline"):
-        instead = "[line.strip() for line in file], or csv.DictReader(file)"
-    elif kind.__module__ == "_csv":
-        instead = "csv.DictReader(file), whose rows have names"
-    elif not issubclass(kind, Iterable | AsyncIterable) or kind in (bytes, bytearray, memoryview):
-        instead = "an iterable of prompts, requests or mappings of fields"
-    else:
-        return
-    raise refuse(field, f"is a single {kind.__name__}; pass {instead}")
+    if (
+        issubclass(kind, str | bytes | bytearray | memoryview | Mapping | GenerationRequest)
+        or not issubclass(kind, Iterable | AsyncIterable)
+        or not callable(getattr(source, "columns", callable))  # pandas, polars, Arrow, Spark
+        or hasattr(source, "readline")
+        or kind.__module__ == "_csv"
+    ):
+        raise refuse(
+            field,
+            f"is a single {kind.__name__}; pass an iterable of prompts, requests or mappings of "
+            "fields, such as [fields], frame.to_dict('records'), csv.DictReader(file) or "
+            "[line.strip() for line in file]",
+        )

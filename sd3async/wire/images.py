@@ -1,12 +1,15 @@
 """Reads the image out of a successful answer as it arrives: whole, or an error."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, TypeVarTuple
 
 from sd3async.errors import ResponseReadError, UnexpectedResponseError
 from sd3async.models.sources import MAGIC, kind_of
 from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
 from sd3async.wire.refusals import one_line, read_body, read_request_id
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 MAX_IMAGE_BYTES = 128 * 1024 * 1024
 """Well above any image: the largest answer documented is 16 megapixels."""
@@ -78,13 +81,12 @@ class ImageReader:
         """
         self._fed += len(piece)
         if self._held is not None:
-            piece = self._held + piece
-            self._held = piece
+            self._held = piece = self._held + piece
             if len(piece) < _START_BYTES:
                 return b""
             self._held = None
             self._json = None if kind_of(piece) else JSONPicture()
-        image = piece if self._json is None else self._decode(self._json, piece)
+        image = piece if self._json is None else self._ask(self._json.feed, piece)
         if len(self._start) < _START_BYTES:
             self._start = (self._start + image)[:_START_BYTES]
             if len(self._start) == _START_BYTES and not kind_of(self._start):
@@ -109,9 +111,12 @@ class ImageReader:
             if self._held.startswith(tuple(s[: len(self._held)] for s in MAGIC.values())):
                 raise self._broken_off()
             self._json = JSONPicture()
-            self._decode(self._json, self._held)
+            self._ask(self._json.feed, self._held)
         if self._json is not None:
-            told = self._finish_json(self._json)
+            answer = self._json.kept.strip()
+            if answer.startswith(b"{") and not answer.endswith(b"}"):
+                raise self._broken_off()
+            told = self._ask(self._json.finish)
         self.seed = _to_seed(told.get("seed", self._headers.get("seed")))
         reason = told.get("finish_reason") or self._headers.get("finish-reason") or "SUCCESS"
         self.finish_reason = one_line(reason, self._secrets, limit=60).upper()
@@ -120,26 +125,14 @@ class ImageReader:
         if not self._is_whole():
             raise self._broken_off()
 
-    def _decode(self, answer: JSONPicture, piece: bytes) -> bytes:
+    def _ask(self, step: Callable[[*Args], T], *args: *Args) -> T:
+        """Take a step of reading JSON, or raise what is wrong with the answer."""
         try:
-            return answer.feed(piece)
+            return step(*args)
         except ValueError as error:
             problem = str(error)
         # Not from the error: it holds what the server said, perhaps an echo of the key.
-        raise self._unexpected(problem, answer)
-
-    def _finish_json(self, answer: JSONPicture) -> Mapping[str, Any]:
-        problem = ""
-        try:
-            told = answer.finish()
-            if self.size:
-                return told
-        except ValueError as error:
-            problem = str(error)
-        object_ = answer.kept.strip()
-        if problem and object_.startswith(b"{") and not object_.endswith(b"}"):
-            raise self._broken_off()
-        raise self._unexpected(problem, answer)
+        raise self._unexpected(problem)
 
     def _is_whole(self) -> bool:
         if self.content_type == "image/webp":
@@ -149,13 +142,11 @@ class ImageReader:
     def _broken_off(self) -> ResponseReadError:
         return ResponseReadError(f"the image broke off after {self._fed:,} bytes")
 
-    def _unexpected(
-        self, problem: str, answer: JSONPicture | None = None
-    ) -> UnexpectedResponseError:
+    def _unexpected(self, problem: str) -> UnexpectedResponseError:
         kind = self._headers.get("content-type", "no content type")
         kind = one_line(kind, self._secrets, limit=60)
-        if answer is not None and not answer.name:
-            told = read_body(bytes(answer.kept), self._secrets).sentences
+        if self._json is not None and not self._json.name:
+            told = read_body(bytes(self._json.kept), self._secrets).sentences
             problem = f"no image, but {'; '.join(told) or 'nothing'!r}"
         return UnexpectedResponseError(
             f"status {self._status} with {kind}: {problem}",

@@ -66,7 +66,7 @@ class JSONPicture:
         """Return what stands beside the picture.
 
         Raises:
-            ValueError: The answer is no JSON object, or names its picture twice.
+            ValueError: The answer is no JSON object with a picture, or names its picture twice.
         """
         try:
             told: Any = json.loads(self.kept)
@@ -75,8 +75,8 @@ class JSONPicture:
         if not isinstance(told, dict):
             raise ValueError("JSON that is no object")
         members = cast("dict[str, Any]", told)
-        if members.get(self.name, "") != "":
-            raise ValueError("two pictures")
+        if members.get(self.name) != "":
+            raise ValueError("two pictures" if self.name else "no picture")
         return members
 
     def _begin(self, name: str, begin: int) -> bytes:

@@ -141,7 +141,12 @@ async def test_a_folder_that_cannot_be_written_costs_nothing(start: Any, tmp_pat
 
 @pytest.mark.parametrize(
     ("to", "words"),
-    [("", "'' is a folder"), (".", "is a folder"), ("pipe.png", "is a pipe"), ("a.jpg", "image is png")],
+    [
+        ("", "'' is a folder"),
+        (".", "is a folder"),
+        ("pipe.png", "is a pipe"),
+        ("a.jpg", "image is png"),
+    ],
 )
 async def test_a_mistake_in_the_target_costs_nothing(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, words: str
