@@ -1,7 +1,9 @@
 """Reads the image out of a successful answer as it arrives: whole, or an error."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
+
+import attrs
 
 from sd3async.errors import ResponseReadError, UnexpectedResponseError
 from sd3async.models.sources import MAGIC, kind_of
@@ -9,7 +11,6 @@ from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
 from sd3async.wire.refusals import one_line, read_body, read_request_id
 
 T = TypeVar("T")
-Args = TypeVarTuple("Args")
 
 MAX_IMAGE_BYTES = 128 * 1024 * 1024
 """Well above any image: the largest answer documented is 16 megapixels."""
@@ -21,6 +22,7 @@ _PADDING = b"\0\r\n "
 _MAX_SEED = 4_294_967_295
 
 
+@attrs.define(eq=False, repr=False)
 class ImageReader:
     """Tells the image's own bytes from those around it, and whether they are all there.
 
@@ -35,32 +37,27 @@ class ImageReader:
 
     Attributes:
         size: Bytes of the image so far.
-        request_id: The `x-request-id` header, or None.
         seed: The seed really used, or None when the answer does not say.
         finish_reason: `SUCCESS`, also when the answer does not say, or `CONTENT_FILTERED`.
     """
 
-    def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        *,
-        max_bytes: int = MAX_IMAGE_BYTES,
-        secrets: Sequence[str] = (),
-    ) -> None:
-        self.size = 0
-        self.request_id = read_request_id(headers, secrets)
-        self.seed: int | None = None
-        self.finish_reason = ""
-        self._status = status
-        self._headers = headers
-        self._max_bytes = max_bytes
-        self._secrets = secrets
-        self._json: JSONPicture | None = None
-        self._held: bytes | None = b""  # too short to tell what it is
-        self._fed = 0
-        self._start = b""
-        self._tail = b""
+    _status: int
+    _headers: Mapping[str, str]
+    _max_bytes: int = attrs.field(default=MAX_IMAGE_BYTES, kw_only=True)
+    _secrets: Sequence[str] = attrs.field(default=(), kw_only=True)
+    size: int = attrs.field(default=0, init=False)
+    seed: int | None = attrs.field(default=None, init=False)
+    finish_reason: str = attrs.field(default="", init=False)
+    _json: JSONPicture | None = attrs.field(default=None, init=False)
+    _held: bytes | None = attrs.field(default=b"", init=False)  # too short to tell what it is
+    _fed: int = attrs.field(default=0, init=False)
+    _start: bytes = attrs.field(default=b"", init=False)
+    _tail: bytes = attrs.field(default=b"", init=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The `x-request-id` header, or None."""
+        return read_request_id(self._headers, self._secrets)
 
     @property
     def content_type(self) -> str:
@@ -125,7 +122,7 @@ class ImageReader:
         if not self._is_whole():
             raise self._broken_off()
 
-    def _ask(self, step: Callable[[*Args], T], *args: *Args) -> T:
+    def _ask(self, step: Callable[..., T], *args: bytes) -> T:
         """Take a step of reading JSON, or raise what is wrong with the answer."""
         try:
             return step(*args)

@@ -3,6 +3,7 @@
 import json
 import re
 from binascii import a2b_base64
+from contextlib import suppress
 from typing import Any, cast
 
 MAX_KEPT = 64 * 1024
@@ -53,7 +54,12 @@ class JSONPicture:
         while found := _OPENING.search(self.kept, self._at, MAX_KEPT):
             self._at = found.end(1)
             if _is_member(self.kept[: self._at]):
-                return self._begin(found[2].decode(), found.end())
+                if self.name:
+                    raise ValueError("two pictures")
+                self.name, self._is_inside = found[2].decode(), True
+                text = bytes(self.kept[found.end() :])
+                del self.kept[self._at :]
+                return self._take(text)
             self._deeper += 1
             if self._deeper > _MAX_DEEPER:  # each costs a look at all before it
                 raise ValueError(f"more than {_MAX_DEEPER} pictures deeper inside")
@@ -79,20 +85,10 @@ class JSONPicture:
             raise ValueError("two pictures" if self.name else "no picture")
         return members
 
-    def _begin(self, name: str, begin: int) -> bytes:
-        if self.name:
-            raise ValueError("two pictures")
-        self.name = name
-        self._is_inside = True
-        text = bytes(self.kept[begin:])
-        del self.kept[self._at :]
-        return self._take(text)
-
     def _take(self, data: bytes) -> bytes:
         text, quote, after = data.partition(b'"')
         try:
-            plain, self._escape = _unescape(self._escape + text, is_all=bool(quote))
-            picture = self._decode(plain, is_all=bool(quote))
+            picture = self._decode(self._unescape(text, is_all=bool(quote)), is_all=bool(quote))
         except ValueError as error:
             raise ValueError(f"a picture that is not base64: {error}") from error
         if quote:
@@ -101,6 +97,14 @@ class JSONPicture:
             self._at = len(self.kept)
             self.feed(after)
         return picture
+
+    def _unescape(self, text: bytes, *, is_all: bool) -> bytes:
+        """Return a part of the string without escapes, and keep one that its end cuts off."""
+        text = self._escape + text
+        cut = None if is_all else _CUT_ESCAPE.search(text, max(0, len(text) - 5))
+        self._escape = text[cut.start() :] if cut else b""
+        text = text.removesuffix(self._escape)
+        return json.loads(b'"%b"' % text, strict=False).encode("ascii") if b"\\" in text else text
 
     def _decode(self, plain: bytes, *, is_all: bool) -> bytes:
         if b"\n" in plain or b"\r" in plain:
@@ -119,17 +123,7 @@ class JSONPicture:
 
 def _is_member(text: bytearray) -> bool:
     """Whether an object that ends with a string's opening quote ends there in itself."""
-    try:
+    with suppress(ValueError, RecursionError):
         json.loads(text + b'"}')
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _unescape(text: bytes, *, is_all: bool) -> tuple[bytes, bytes]:
-    """Return a part of a JSON string without escapes, and the escape that its end cuts off."""
-    if b"\\" not in text:
-        return text, b""
-    cut = None if is_all else _CUT_ESCAPE.search(text, max(0, len(text) - 5))
-    end = cut.start() if cut else len(text)
-    return json.loads(b'"%b"' % text[:end], strict=False).encode("ascii"), text[end:]
+        return True
+    return False

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import attrs
@@ -25,9 +26,8 @@ MAX_BODY_BYTES = 64 * 1024
 """How much of a body is looked at for words; the service's own errors are below 1 KiB."""
 
 _MAX_SENTENCES = 20
-_MAX_SENTENCE_CHARS = 1000
 _MAX_PAGE_CHARS = 200
-_MAX_NAME_CHARS = 100
+_MAX_NAME = 100
 
 _OUT_OF_MONEY = ("insufficient_user_quota", "-10004", "-10006", "-10007", "-10012", "-10018")
 _GATEWAY_CODES: dict[str, type[APIError]] = {
@@ -55,20 +55,15 @@ class Told:
         is_own: Whether it has the service's own shape, and not that of something between.
     """
 
-    sentences: tuple[str, ...] = ()
-    name: str = ""
-    error_id: str | None = None
-    code: str = ""
-    is_own: bool = False
+    sentences: tuple[str, ...]
+    name: str
+    error_id: str | None
+    code: str
+    is_own: bool
 
 
 def read_error(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    secrets: Sequence[str] = (),
-    now: float,
+    status: int, headers: Mapping[str, str], body: bytes, *, secrets: Sequence[str], now: float
 ) -> APIError:
     """Turn an answer that is not a success into the error that fits it.
 
@@ -83,11 +78,16 @@ def read_error(
         The error, ready to be raised. It may be charged if it is a proxy's word for no answer.
     """
     told = read_body(body, secrets)
-    words = "; ".join(told.sentences) or _words_for_silence(status, headers, secrets)
+    words = "; ".join(told.sentences)
+    if not words and 300 <= status < 400:
+        words = "a redirect, which is never followed: the key goes to no other address"
+    if not words:
+        kind = one_line(headers.get("content-type") or "no content type", secrets, limit=_MAX_NAME)
+        words = f"no readable error body ({kind})"
     if (wait_asked_for(headers, now=now) or 0) > MAX_RETRY_AFTER:
         words = f"{words} (its Retry-After of more than a day is not heeded)"
     cls = _GATEWAY_CODES.get(told.code, error_class(status, told.name))
-    error = cls(
+    return cls(
         f"{f'{status} {told.name}'.strip()}: {words}",
         status=status,
         name=told.name,
@@ -95,26 +95,17 @@ def read_error(
         error_id=told.error_id,
         request_id=read_request_id(headers, secrets) or told.error_id,
         headers=CIMultiDict((name, redact(value, secrets)) for name, value in headers.items()),
+        retry_after=read_retry_after(headers, now=now),
+        may_be_charged=cls is ServerError and status in PROXY_FAILURES and not told.is_own,
     )
-    error.retry_after = read_retry_after(headers, now=now)
-    is_doubtful = isinstance(error, ServerError) and status in PROXY_FAILURES
-    error.may_be_charged = is_doubtful and not told.is_own
-    return error
 
 
-def read_request_id(headers: Mapping[str, str], secrets: Sequence[str] = ()) -> str | None:
+def read_request_id(headers: Mapping[str, str], secrets: Sequence[str]) -> str | None:
     """Return the `x-request-id` header as something that can be printed and stored, or None."""
-    return _label(headers.get("x-request-id"), secrets) or None
+    return one_line(headers.get("x-request-id", ""), secrets, limit=_MAX_NAME) or None
 
 
-def _words_for_silence(status: int, headers: Mapping[str, str], secrets: Sequence[str]) -> str:
-    if 300 <= status < 400:
-        return "a redirect, which is never followed: the key goes to no other address"
-    kind = _label(headers.get("content-type", "").partition(";")[0], secrets)
-    return f"no readable error body ({kind or 'no content type'})"
-
-
-def read_body(body: bytes, secrets: Sequence[str] = ()) -> Told:
+def read_body(body: bytes, secrets: Sequence[str]) -> Told:
     """Return what an error body tells, as far as it can be read.
 
     Args:
@@ -122,42 +113,28 @@ def read_body(body: bytes, secrets: Sequence[str] = ()) -> Told:
         secrets: API keys.
     """
     body = body[:MAX_BODY_BYTES]
-    told = Told()
+    found: dict[str, Any] = {}
     with suppress(ValueError, RecursionError):
-        parsed: Any = json.loads(body)
-        if isinstance(parsed, dict):
-            told = _read_object(cast("dict[str, Any]", parsed), secrets)
-    words = told.sentences or _words_of_page(body.decode("utf-8", "replace"), secrets)
-    return attrs.evolve(told, sentences=words)
-
-
-def _read_object(found: dict[str, Any], secrets: Sequence[str]) -> Told:
-    inner = found.get("error")
-    if isinstance(inner, dict):
-        gateway = cast("dict[str, Any]", inner)
-        code = _label(gateway.get("code") or gateway.get("err_code"), secrets)
-        return Told(
-            sentences=_sentences(gateway.get("message"), secrets),
-            name=_label(gateway.get("type"), secrets) or code,
-            code=code,
-        )
+        found = _as_object(json.loads(body))
+    gateways = _as_object(found.get("error"))
     name, error_id, errors = found.get("name"), found.get("id"), found.get("errors")
+    code = gateways.get("code") or gateways.get("err_code")
+    said = errors or found.get("message") or found.get("error")
+    said = gateways.get("message") if gateways else said
+    listed = cast("list[object]", said if isinstance(said, list) else [said] if said else [])
+    label = partial(one_line, secrets=secrets, limit=_MAX_NAME)
     return Told(
-        sentences=_sentences(errors or found.get("message") or inner, secrets),
-        name=_label(name, secrets),
-        error_id=_label(error_id, secrets) or None,
+        sentences=tuple(one_line(sentence, secrets) for sentence in listed[:_MAX_SENTENCES])
+        or _words_of_page(body.decode("utf-8", "replace"), secrets),
+        name=label(gateways.get("type") or code or name or ""),
+        error_id=label(error_id or "") or None,
+        code=label(code or ""),
         is_own=isinstance(name, str) and isinstance(error_id, str) and isinstance(errors, list),
     )
 
 
-def _label(value: Any, secrets: Sequence[str]) -> str:
-    return one_line(value or "", secrets, limit=_MAX_NAME_CHARS)
-
-
-def _sentences(value: Any, secrets: Sequence[str]) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        return (one_line(value, secrets),) if value else ()
-    return tuple(one_line(item, secrets) for item in value[:_MAX_SENTENCES])  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+def _as_object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _words_of_page(text: str, secrets: Sequence[str]) -> tuple[str, ...]:
@@ -168,9 +145,7 @@ def _words_of_page(text: str, secrets: Sequence[str]) -> tuple[str, ...]:
     return (words,) if words else ()
 
 
-def one_line(
-    value: object, secrets: Sequence[str] = (), *, limit: int = _MAX_SENTENCE_CHARS
-) -> str:
+def one_line(value: object, secrets: Sequence[str], *, limit: int = 1000) -> str:
     """Return somebody else's words as one line that can be printed and stored, without a key.
 
     Args:
@@ -185,7 +160,7 @@ def one_line(
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def redact(text: str, secrets: Sequence[str] = ()) -> str:
+def redact(text: str, secrets: Sequence[str]) -> str:
     """Strike out API keys, whole or masked.
 
     Args:
