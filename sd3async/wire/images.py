@@ -43,8 +43,8 @@ class ImageReader:
 
     _status: int
     _headers: Mapping[str, str]
-    _max_bytes: int = attrs.field(default=MAX_IMAGE_BYTES, kw_only=True)
-    _secrets: Sequence[str] = attrs.field(default=(), kw_only=True)
+    _max_bytes: int = attrs.field(default=MAX_IMAGE_BYTES, kw_only=True, alias="max_bytes")
+    _secrets: Sequence[str] = attrs.field(default=(), kw_only=True, alias="secrets")
     size: int = attrs.field(default=0, init=False)
     seed: int | None = attrs.field(default=None, init=False)
     finish_reason: str = attrs.field(default="", init=False)
