@@ -10,16 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 import attrs
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-_FRAMES_PER_SECOND = 4
 _RATE_MEMORY = 60.0  # [s] the rate shown is that of the last minute
 LINE_PERIOD = 10.0
 """Between two lines without a terminal [s]."""
@@ -54,82 +54,56 @@ class Snapshot:
         """Requests that have ended, either way."""
         return self.done + self.failed
 
-    @property
-    def is_frozen(self) -> bool:
-        """Whether every key is shut out."""
-        return self.frozen_for > 0
-
-
-@attrs.frozen
-class Speed:
-    """How fast a run is.
-
-    Attributes:
-        rate: Requests ended per second, lately.
-        left: What the rest will take [s], or None when nothing can be said.
-    """
-
-    rate: float
-    left: float | None = None
-
-
-@attrs.frozen
-class _Mark:
-    at: float
-    worked: float
-    ended: int
-
 
 class Pace:
     """Tells the speed of a run from the snapshots it is shown.
 
-    What earlier runs had done already, as in a resumed job, does not count: the first snapshot is
-    the start. The time left is told from the speed between lock-outs, so that one does not make a
-    long job look endless.
+    What earlier runs had done already, as in a resumed job, does not count.
 
     Args:
+        start: The numbers that the run begins with.
         get_time: An instant [s].
     """
 
-    def __init__(self, get_time: Callable[[], float]) -> None:
+    def __init__(self, start: Snapshot, get_time: Callable[[], float] = time.monotonic) -> None:
         self._get_time = get_time
-        self._marks: deque[_Mark] = deque()
+        # An instant, how long the run had not been locked out until then, and what had ended.
+        self._marks = deque([(get_time(), 0.0, start.ended)])
 
-    def speed(self, snapshot: Snapshot) -> Speed:
+    def speed(self, now: Snapshot) -> tuple[float, float | None]:
         """Return the speed over the last minute.
 
         Args:
-            snapshot: The numbers now.
+            now: The numbers now.
+
+        Returns:
+            Requests ended per second, lockouts included, and what the rest will take [s]: told
+            from the speed between lock-outs, so that one does not make a long job look endless;
+            None when nothing can be said.
         """
-        now = self._mark(snapshot)
-        since = self._marks[0]
-        ended = now.ended - since.ended
-        worked = now.worked - since.worked
-        rate = ended / (now.at - since.at) if now.at > since.at else 0.0
-        rest = (snapshot.total or 0) - snapshot.ended
-        if rest <= 0 or ended <= 0 or worked <= 0:
-            return Speed(rate)
-        return Speed(rate, left=snapshot.frozen_for + rest * worked / ended)
-
-    def _mark(self, snapshot: Snapshot) -> _Mark:
         at = self._get_time()
-        worked = 0.0
-        if self._marks:
-            last = self._marks[-1]
-            worked = last.worked + (0.0 if snapshot.is_frozen else at - last.at)
-        mark = _Mark(at, worked, snapshot.ended)
-        self._marks.append(mark)
-        while len(self._marks) > 2 and self._marks[1].at < at - _RATE_MEMORY:
+        last, worked, _ = self._marks[-1]
+        worked += 0.0 if now.frozen_for else at - last
+        self._marks.append((at, worked, now.ended))
+        while len(self._marks) > 2 and self._marks[1][0] < at - _RATE_MEMORY:
             self._marks.popleft()
-        return mark
+        since, worked_before, ended_before = self._marks[0]
+        ended = now.ended - ended_before
+        worked -= worked_before
+        rate = ended / (at - since) if at > since else 0.0
+        rest = (now.total or 0) - now.ended
+        if rest <= 0 or ended <= 0 or worked <= 0:
+            return rate, None
+        return rate, now.frozen_for + rest * worked / ended
 
 
-def words(snapshot: Snapshot, speed: Speed) -> str:
+def words(snapshot: Snapshot, rate: float, left: float | None = None) -> str:
     """Return one line that says it all.
 
     Args:
         snapshot: The numbers.
-        speed: How fast they grow.
+        rate: Requests ended per second.
+        left: What the rest will take [s]; None when nothing can be said.
     """
     of_total = "" if snapshot.total is None else f" / {snapshot.total:,}"
     has_ceiling = 0 < snapshot.ceiling < math.inf
@@ -137,29 +111,16 @@ def words(snapshot: Snapshot, speed: Speed) -> str:
         f"{snapshot.done:,}{of_total} done",
         f"{snapshot.failed:,} failed",
         f"{snapshot.in_flight:,} in flight",
-        f"{speed.rate:.1f}/s" + (f" of {snapshot.ceiling:.1f}/s" if has_ceiling else ""),
+        f"{rate:.1f}/s" + (f" of {snapshot.ceiling:.1f}/s" if has_ceiling else ""),
         f"{snapshot.credits:,.1f} credits",
     ]
-    if snapshot.is_frozen:
+    if snapshot.frozen_for:
         parts.append(f"frozen for {math.ceil(snapshot.frozen_for)} s")
-    if speed.left is not None:
-        parts.append(f"about {duration(speed.left)} left")
+    if left is not None:
+        parts.append(f"about {timedelta(seconds=round(left))} left")
     if snapshot.note:
         parts.append(snapshot.note)
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people, in its two largest units.
-
-    Args:
-        seconds: The duration [s].
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 @contextmanager
@@ -181,53 +142,35 @@ def display(
     """
     console = console or Console(stderr=True)
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    pace = Pace(time.monotonic)
-    pace.speed(read())  # the start
+    pace = Pace(read())
     if console.is_terminal:
-        with Live(
-            get_renderable=lambda: _draw(read(), pace),
-            console=console,
-            refresh_per_second=_FRAMES_PER_SECOND,
-        ):
+        with Live(get_renderable=lambda: _draw(read(), pace), console=console):
             yield say
         return
 
-    def print_now() -> None:
-        snapshot = read()
-        say(words(snapshot, pace.speed(snapshot)))
-
-    with _now_and_then(print_now, line_period):
-        yield say
-    print_now()
-
-
-def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:
-    line = Text(words(snapshot, pace.speed(snapshot)))
-    if snapshot.is_frozen:
-        line.stylize("yellow")
-    if snapshot.total is None:
-        return line
-    total = max(1, snapshot.total)
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(
-        ProgressBar(total=total, completed=snapshot.ended, width=40),
-        Text(f"{snapshot.ended / total:.0%}", justify="right"),
-    )
-    return Group(bar, line)
-
-
-@contextmanager
-def _now_and_then(action: Callable[[], None], period: float) -> Generator[None]:
     ended = threading.Event()
 
-    def act() -> None:
-        while not ended.wait(period):
-            action()
+    def print_lines() -> None:
+        is_last = False
+        while not is_last:
+            is_last = ended.wait(line_period)
+            snapshot = read()
+            say(words(snapshot, *pace.speed(snapshot)))
 
-    thread = threading.Thread(target=act, name="sd3async-progress", daemon=True)
+    thread = threading.Thread(target=print_lines, name="sd3async-progress", daemon=True)
     thread.start()
     try:
-        yield
+        yield say
     finally:
         ended.set()
         thread.join()
+
+
+def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:
+    style = "yellow" if snapshot.frozen_for else ""
+    line = Text(words(snapshot, *pace.speed(snapshot)), style)
+    if snapshot.total is None:
+        return line
+    total = max(1, snapshot.total)
+    bar = ProgressBar(total=total, completed=snapshot.ended, width=40)
+    return Group(Columns([bar, f"{snapshot.ended / total:.0%}"]), line)
