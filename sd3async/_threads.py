@@ -4,19 +4,17 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from contextlib import suppress
+from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 Dispose: TypeAlias = Callable[[T], object] | None
 
 
-class _Threads(Executor):
+class _Threads:
     """As many threads as there are jobs at once, each kept for the next one.
 
     No job waits for a free thread: one that blocks for ever (a pipe, a network drive that hangs)
@@ -32,12 +30,12 @@ class _Threads(Executor):
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._spare = threading.Semaphore(0)
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """See `Executor`."""
+    def submit(self, work: Callable[[*Args], T], *args: *Args) -> Future[T]:
+        """Run a function in a thread."""
         future: Future[T] = Future()
         if not self._spare.acquire(blocking=False):
             threading.Thread(target=self._work, name="sd3async-worker", daemon=True).start()
-        self._jobs.put((future, partial(fn, *args, **kwargs)))
+        self._jobs.put((future, partial(work, *args)))
         return future
 
     def _work(self) -> None:
@@ -56,6 +54,17 @@ _THREADS = _Threads()
 os.register_at_fork(after_in_child=_THREADS.start_anew)
 
 
+async def outlast(*futures: "asyncio.Future[Any]") -> asyncio.CancelledError | None:
+    """Wait for tasks or threads through every cancellation, and return the last of these."""
+    cancelled: asyncio.CancelledError | None = None
+    while left := [future for future in futures if not future.done()]:
+        try:
+            await asyncio.wait(left)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
 async def in_thread(work: Callable[[*Args], T], *args: *Args, dispose: Dispose[T] = None) -> T:
     """Run a blocking function in a thread, and never leave it running behind a cancellation.
 
@@ -71,23 +80,13 @@ async def in_thread(work: Callable[[*Args], T], *args: *Args, dispose: Dispose[T
     Returns:
         What it returns.
     """
-    loop = asyncio.get_running_loop()
-    job = loop.run_in_executor(_THREADS, work, *args)
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        if await _outlast(job) and dispose:
-            await _outlast(loop.run_in_executor(_THREADS, dispose, job.result()))
-        raise
-
-
-async def _outlast(job: "asyncio.Future[Any]") -> bool:
-    """Wait for a thread through every cancellation; whether it returned something."""
-    while not job.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([job])
-    # Asked also so that the loop does not report the error as forgotten.
-    return not job.cancelled() and job.exception() is None
+    job = asyncio.wrap_future(_THREADS.submit(work, *args))
+    cancelled = await outlast(job)
+    if cancelled is None:
+        return job.result()
+    if job.exception() is None and dispose:
+        await in_thread(dispose, job.result())
+    raise cancelled
 
 
 async def in_thread_or_leave(
@@ -105,25 +104,14 @@ async def in_thread_or_leave(
     Returns:
         What it returns.
     """
-    made: list[T] = []
-    is_left = False
 
-    def run() -> None:
-        made.append(work(*args))
-        if is_left:
-            drop()
+    def drop(job: Future[T]) -> None:
+        if dispose and not job.cancelled() and job.exception() is None:
+            _THREADS.submit(dispose, job.result())
 
-    def drop() -> None:
-        with suppress(IndexError):  # both sides may come here; one finds it
-            result = made.pop()
-            if dispose:
-                dispose(result)
-
+    job = _THREADS.submit(work, *args)
     try:
-        await asyncio.get_running_loop().run_in_executor(_THREADS, run)
-    except BaseException:
-        is_left = True
-        if made:
-            _THREADS.submit(drop)
+        return await asyncio.wrap_future(job)
+    except asyncio.CancelledError:
+        job.add_done_callback(drop)
         raise
-    return made.pop()

@@ -12,6 +12,7 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeAlias, cast
 
+from sd3async._threads import outlast
 from sd3async.client import SD3Client
 from sd3async.errors import SD3Error
 from sd3async.models.fields import AT_LEAST_ONE, refuse
@@ -198,12 +199,7 @@ class _FanOut:
         self.stop()
         for task in self.tasks:
             task.cancel()
-        cancelled: asyncio.CancelledError | None = None
-        while left := [task for task in (self._feeder, *self.tasks) if not task.done()]:
-            try:
-                await asyncio.wait(left)
-            except asyncio.CancelledError as error:
-                cancelled = error
+        cancelled = await outlast(self._feeder, *self.tasks)
         if not self._feeder.cancelled():
             self._feeder.exception()  # or the loop would report it as forgotten
         if cancelled is not None:

@@ -24,6 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.payload import Payload
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from sd3async._threads import outlast
 from sd3async.config import Timeouts, check_proxy, read_ca_file
 from sd3async.errors import (
     ConnectFailedError,
@@ -543,11 +544,8 @@ class Transport:
             error = sending.explain(caught)
         sending.abort()
         sending.stop()
-        while sending.task is not None and not sending.task.done():
-            try:
-                await asyncio.wait([sending.task])
-            except asyncio.CancelledError as again:
-                error = again
+        if sending.task is not None:
+            error = await outlast(sending.task) or error
         # Outside of the handler, or the error's context would lead to aiohttp's frames.
         raise error
 
