@@ -28,7 +28,7 @@ from sd3async.config import (
     user_agent,
 )
 from sd3async.endpoints import OFFICIAL, SERVICES, find_service
-from sd3async.telemetry import Event, Tally
+from sd3async.telemetry import Event, log_event
 
 KEY = "sk-secret0123456789"
 
@@ -207,7 +207,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a rate for a limit": ({"rate_limit": 15}, r"rate_limit: is int; pass RateLimit\(…\)"),
     "a number of retries": ({"retry": 3}, r"retry: is int; pass RetryPolicy\(…\)"),
     "a class": ({"retry": RetryPolicy}, r"retry: is type; pass RetryPolicy"),
-    "one observer": ({"observers": Tally()}, "observers: must be a list of callables"),
+    "one observer": ({"observers": log_event}, "observers: must be a list of callables"),
     "no observer": ({"observers": [5]}, "observers: must be a list of callables"),
     "an async observer": ({"observers": [_never]}, "none of them async"),
     "an async object": ({"observers": [_AsyncObserver()]}, "none of them async"),

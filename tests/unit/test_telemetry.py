@@ -7,13 +7,10 @@ import pytest
 
 from sd3async.telemetry import (
     Announcer,
-    AttemptSent,
-    Done,
     Event,
     Frozen,
     Queued,
     Retried,
-    Tally,
     log_event,
     observers_from_environment,
 )
@@ -83,20 +80,3 @@ def test_the_environment_switches_logging_on(monkeypatch: pytest.MonkeyPatch) ->
     assert observers_from_environment() == (log_event,)
     assert logging.getLogger("sd3async").level == logging.DEBUG
     logging.getLogger("sd3async").setLevel(logging.NOTSET)
-
-
-def test_a_tally_counts_calls_attempts_and_money() -> None:
-    """The table at the end of a run is made of these."""
-    tally = Tally()
-    for event in (
-        AttemptSent(at=0.0, attempt=1, size=1),
-        Retried(at=0.0, attempt=1, problem="x", wait=0.0, may_be_charged=True),
-        AttemptSent(at=0.0, attempt=2, size=1),
-        Done(at=0.0, attempts=2, seconds=1.0, credits=6.5, unknown_charges=1),
-        Done(at=0.0, attempts=1, seconds=1.0, problem="400: x"),
-        Frozen(at=0.0, key=0, seconds=60.5),
-    ):
-        tally(event)
-
-    assert (tally.done, tally.failed, tally.attempts, tally.retries) == (1, 1, 2, 1)
-    assert (tally.credits, tally.unknown_charges, tally.frozen) == (6.5, 1, 1)

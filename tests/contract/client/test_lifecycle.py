@@ -34,7 +34,6 @@ from sd3async.telemetry import (
     PermitGranted,
     Queued,
     Retried,
-    Tally,
 )
 from support.pictures import padded_picture, picture
 from support.servers import serve
@@ -159,7 +158,7 @@ async def test_an_error_of_a_middleware_tells_the_doubt_it_leaves(
     start: Any, is_sent: bool
 ) -> None:
     """The server may have booked the image by then, and nobody was told."""
-    tally = Tally()
+    events: list[Event] = []
 
     async def fail(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -169,11 +168,12 @@ async def test_an_error_of_a_middleware_tells_the_doubt_it_leaves(
         raise KeyError("mine")
 
     async with aiohttp.ClientSession(middlewares=[fail]) as session:
-        emulator, client = await start(client={"session": session, "observers": [tally]})
+        emulator, client = await start(client={"session": session, "observers": [events.append]})
         with pytest.raises(KeyError):
             await client.core("a")
 
-    assert emulator.paid == tally.unknown_charges == is_sent
+    (end,) = [event for event in events if isinstance(event, Done)]
+    assert emulator.paid == end.unknown_charges == is_sent
 
 
 async def test_a_call_that_ends_in_the_line_has_made_no_attempt(start: Any) -> None:
@@ -458,19 +458,21 @@ async def test_a_key_that_is_echoed_is_struck_out(echo: str, status: int) -> Non
     assert key not in f"{caught.value} {caught.value!r} {vars(caught.value)} {events}".lower()
 
 
-async def test_a_tally_agrees_with_the_server(start: Any) -> None:
+async def test_what_observers_hear_agrees_with_the_server(start: Any) -> None:
     """Money and counts in the final table are those the server booked."""
-    tally = Tally()
+    events: list[Event] = []
     emulator, client = await start(
         faults={Fault.status(500): 0.1, Fault.reset(): 0.1}, seed=5,
-        client={"observers": [tally]},
+        client={"observers": [events.append]},
     )  # fmt: skip
     await asyncio.gather(*(client.core("a") for _ in range(60)))
 
-    assert tally.done == 60
-    assert tally.attempts == len(emulator.requests)
-    assert tally.credits == 180.0
-    assert tally.credits + 3 * tally.unknown_charges == emulator.credits_used
+    ends = [event for event in events if isinstance(event, Done)]
+    spent = sum(end.credits for end in ends)
+    assert len(ends) == 60
+    assert sum(isinstance(event, AttemptSent) for event in events) == len(emulator.requests)
+    assert spent == 180.0
+    assert spent + 3 * sum(end.unknown_charges for end in ends) == emulator.credits_used
 
 
 async def test_the_connection_slot_is_held_before_the_permit(start: Any) -> None:
