@@ -21,8 +21,6 @@ from sd3async.wire import ImageReader, form_fields, read_balance
 
 T = TypeVar("T")
 
-_BALANCE_BYTES = 64 * 1024
-
 
 class Told(Protocol):
     """What a call can tell of itself so far."""
@@ -83,7 +81,7 @@ class Balance(Exchange[float]):
 
     async def read(self, answer: Answer, call: Told) -> float:
         """Return the credits left."""
-        return read_balance(answer.status, await answer.read(_BALANCE_BYTES))
+        return read_balance(answer.status, await answer.read())
 
 
 class Generation(Exchange[GeneratedImage]):

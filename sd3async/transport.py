@@ -39,7 +39,8 @@ from sd3async.multipart import MultipartBody
 from sd3async.wire import read_request_id, redact
 
 _PIECE_BYTES = 256 * 1024
-_ERROR_BODY_BYTES = 64 * 1024
+_WORDS_BYTES = 64 * 1024
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _POLL = 0.025
 """How often to see whether bytes that a peer is slow to take have left [s]."""
 _PROBE_SECONDS = 1.0
@@ -344,22 +345,29 @@ class Answer:
             RequestTimeoutError: Nothing arrived for too long, or the attempt took too long.
             UnexpectedResponseError: It is compressed, though none was asked for, and not by gzip.
         """
-        coding = redact(self.headers.get("content-encoding", "identity"), self._sending.secrets)
+        coding = redact(self.headers.get("content-encoding", ""), self._sending.secrets)
         coding = coding.strip().lower()
-        if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            raise self._unexpected(f"is compressed ({coding[:20]!r}), which was not asked for")
-        if coding in ("identity", ""):
+        if coding in ("", "identity"):
             while piece := await self._receive():
                 yield piece
             return
-        unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)  # gzip or zlib
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise UnexpectedResponseError(
+                f"the answer is compressed ({coding[:20]!r}), which was not asked for",
+                status=self.status,
+                request_id=read_request_id(self.headers, self._sending.secrets),
+            )
+        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
             while packed := await self._receive():
-                while packed and not unpacker.eof:  # a thousand times as much may come out
+                while packed:  # a thousand times as much may come out
+                    if unpacker.eof:  # RFC 1952 allows members in a row; what is none is padding
+                        if not packed.startswith(b"\x1f"):
+                            break
+                        unpacker = zlib.decompressobj(_GZIP_OR_ZLIB)
                     yield unpacker.decompress(packed, _PIECE_BYTES)
-                    packed = unpacker.unconsumed_tail
+                    packed = unpacker.unconsumed_tail or unpacker.unused_data
                     await asyncio.sleep(0)
-            yield unpacker.flush()
         except zlib.error as error:
             raise ResponseReadError(f"the compressed answer is damaged: {error}") from error
         if not unpacker.eof:
@@ -373,38 +381,27 @@ class Answer:
             caught = error
         raise self._sending.explain(caught)
 
-    def _unexpected(self, words: str) -> UnexpectedResponseError:
-        request_id = read_request_id(self.headers, self._sending.secrets)
-        return UnexpectedResponseError(
-            f"the answer {words}", status=self.status, request_id=request_id
-        )
+    async def read(self, *, in_part: bool = False) -> bytes:
+        """Return the first 64 KiB of the body: whatever is no image is shorter.
 
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the whole body; raises as `pieces` does.
-
-        Raises:
-            UnexpectedResponseError: It is larger than `max_bytes`.
+        Args:
+            in_part: Return what there is when it breaks off, instead of raising as `pieces` does.
         """
-        taken: list[bytes] = []
-        await self._take(max_bytes, taken)
-        if sum(map(len, taken)) > max_bytes:
-            raise self._unexpected("is larger than anything that was asked for")
-        return b"".join(taken)
+        taken = bytearray()
+        try:
+            async with aclosing(self.pieces()) as pieces:
+                async for piece in pieces:
+                    taken += piece
+                    if len(taken) >= _WORDS_BYTES:
+                        break
+        except SD3Error:
+            if not in_part:
+                raise
+        return bytes(taken[:_WORDS_BYTES])
 
     async def read_error_body(self) -> bytes:
-        """Return the first 64 KiB of the body, or what there is of them if it breaks off."""
-        taken: list[bytes] = []
-        with suppress(SD3Error):  # the status has said it all; a broken page must not hide it
-            await self._take(_ERROR_BODY_BYTES, taken)
-        return b"".join(taken)[:_ERROR_BODY_BYTES]
-
-    async def _take(self, size: int, taken: list[bytes]) -> None:
-        async with aclosing(self.pieces()) as pieces:
-            async for piece in pieces:
-                taken.append(piece)
-                size -= len(piece)
-                if size < 0:
-                    return
+        """Return what there is of it: the status has said it all, and nothing must hide that."""
+        return await self.read(in_part=True)
 
     def __enter__(self) -> Self:
         return self
@@ -443,7 +440,7 @@ class Transport:
     ca_file: Path | str | None = None
     _ssl: ssl.SSLContext | bool = attrs.field(default=True, init=False)
     _own: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
-    _closer: AsyncGenerator[None] | None = attrs.field(default=None, init=False)
+    _keeper: AsyncGenerator[aiohttp.ClientSession] | None = attrs.field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _under_way: weakref.WeakSet[_Sending] = attrs.field(
         factory=weakref.WeakSet[_Sending], init=False
@@ -458,41 +455,38 @@ class Transport:
         check_proxy(self.proxy)
         self._ssl = read_ca_file(self.ca_file)
 
-    async def open(self) -> None:
-        """Make a session for the running loop, if there is none yet.
+    async def open(self) -> aiohttp.ClientSession:
+        """Return the session passed in, or one for the running loop.
 
         Raises:
             InvalidRequestError: The session that was passed in is closed.
         """
-        await self._session()
-
-    async def aclose(self) -> None:
-        """Close the session made here, and end what is under way; a later `send` opens another."""
-        for sending in list(self._under_way):
-            sending.fail(aiohttp.ClientConnectionError("the client was closed"))
-        closer, self._closer, self._own = self._closer, None, None
-        if closer is not None:
-            await closer.aclose()
-
-    async def _session(self) -> aiohttp.ClientSession:
         if self.session is not None:
             if self.session.closed:
                 raise refuse("session", "is closed; pass an open one, or none")
             return self.session
         loop = asyncio.get_running_loop()
-        if self._own is not None and not self._own.closed and self._loop is loop:
-            return self._own
-        self._own = aiohttp.ClientSession(
+        if self._own is None or self._loop is not loop:
+            self._loop, self._keeper = loop, self._keep_session()
+            self._own = await anext(self._keeper)
+        return self._own
+
+    async def aclose(self) -> None:
+        """Close the session made here, and end what is under way; a later `send` opens another."""
+        for sending in list(self._under_way):
+            sending.fail(aiohttp.ClientConnectionError("the client was closed"))
+        keeper, self._keeper, self._own = self._keeper, None, None
+        if keeper is not None:
+            await keeper.aclose()
+
+    async def _keep_session(self) -> AsyncGenerator[aiohttp.ClientSession]:
+        """Make a session, closed at the latest when `asyncio.run` closes generators of its loop."""
+        async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self.max_connections, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=list(self.trace_configs),
-        )
-        self._loop = loop
-        # asyncio.run closes async generators before its loop ends: a session that nobody closed
-        # is closed then, in the loop it belongs to.
-        self._closer = _close_when_the_loop_ends(self._own)
-        await anext(self._closer)
-        return self._own
+        ) as session:
+            yield session
 
     def _proxy_for(self, url: str) -> str | None:
         if self.proxy or not self.trust_env:
@@ -519,7 +513,7 @@ class Transport:
             ResponseReadError: The connection broke after something was sent.
             BaseException: What `watch.ready` raised.
         """
-        session = await self._session()
+        session = await self.open()
         sending = _Sending(message, watch, timeouts.attempt)
         self._under_way.add(sending)
         connect = timeouts.connect
@@ -548,13 +542,6 @@ class Transport:
             error = await outlast(sending.task) or error
         # Outside of the handler, or the error's context would lead to aiohttp's frames.
         raise error
-
-
-async def _close_when_the_loop_ends(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
 
 
 def _scrubbed(error: BaseException) -> BaseException:
