@@ -250,7 +250,7 @@ class Call(Generic[T]):
         self._doing = "while waiting for the answer"
         headers = self._session.headers(attempt.permit.key) | self._options.headers
         message = self._exchange.message(self._session.service.base_url, headers)
-        attempt.size = message.body.length if message.body else 0
+        attempt.size = message.body.length
         with await self._session.transport.send(
             message, timeouts=self._options.timeouts, watch=attempt
         ) as answer:

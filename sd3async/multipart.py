@@ -57,6 +57,10 @@ class MultipartBody:
                     yield piece
 
 
+NO_BODY = MultipartBody("", (b"",))
+"""That of a GET: one piece of nothing."""
+
+
 def encode(fields: Mapping[str, str], uploads: Mapping[str, Upload] | None = None) -> MultipartBody:
     """Lay out a body.
 

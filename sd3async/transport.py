@@ -35,7 +35,7 @@ from sd3async.errors import (
 )
 from sd3async.models.fields import check_type, refuse
 from sd3async.models.sources import Piece
-from sd3async.multipart import MultipartBody
+from sd3async.multipart import NO_BODY, MultipartBody
 from sd3async.wire import read_request_id, redact
 
 _PIECE_BYTES = 256 * 1024
@@ -84,7 +84,7 @@ class Message:
     method: str
     url: str
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: MultipartBody | None = attrs.field(default=None, repr=False)
+    body: MultipartBody = attrs.field(default=NO_BODY, repr=False)
 
 
 class _Line:
@@ -98,20 +98,17 @@ class _Line:
     def __init__(self, transport: asyncio.WriteTransport) -> None:
         self._transport = transport
         self._probe: socket.socket | None = None
-        self._acked_before: int | None = None
-        self.is_closing = transport.is_closing
-
-    def watch(self) -> None:
-        """Begin to ask the kernel."""
-        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None and sys.platform == "linux":
             with suppress(OSError):
                 fd = os.dup(sock.fileno())
                 self._probe = socket.socket(sock.family, sock.type, sock.proto, fd)
+        self._acked_before = self._ask()[1]
+        self.is_closing = transport.is_closing
 
     def _ask(self) -> tuple[int, int, int]:
         """Return the TCP state, the bytes acknowledged, ever, and those not sent yet."""
-        if self._probe is not None and sys.platform == "linux":
+        if self._probe is not None:
             with suppress(OSError, struct.error):  # no TCP, or a kernel before 4.6
                 info = self._probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 148)
                 return struct.unpack("=B119xQ16xI", info)
@@ -119,10 +116,7 @@ class _Line:
 
     def is_open(self) -> bool:
         """Return whether neither side has closed it, as far as this machine has heard."""
-        state, acked, _ = self._ask()
-        if self._acked_before is None:
-            self._acked_before = acked
-        return state == _ESTABLISHED and not self.is_closing()
+        return self._ask()[0] == _ESTABLISHED and not self.is_closing()
 
     @property
     def has_unsent(self) -> bool:
@@ -131,7 +125,7 @@ class _Line:
 
     @property
     def is_unheard(self) -> bool:
-        """Whether the peer has certainly acknowledged nothing since `is_open` was first asked."""
+        """Whether the peer has certainly acknowledged nothing since this was made."""
         return self._acked_before == self._ask()[1] != -1
 
     def hand_over(self) -> None:
@@ -175,11 +169,10 @@ class _Sending(Payload):
     """
 
     def __init__(self, message: Message, watch: Watch, seconds: float | None) -> None:
-        body = message.body
-        super().__init__(message, content_type=body.content_type if body else None)
+        super().__init__(message, content_type=message.body.content_type)
         self.secrets = message.headers.get("authorization", "").split()[1:]
-        self._size = body.length if body else 0
-        self._body = body
+        self._size = message.body.length
+        self._body = message.body
         self._watch = watch
         self._seconds = seconds
         self._line: _Line | None = None
@@ -212,12 +205,9 @@ class _Sending(Payload):
         self.stop()  # what an earlier sending may have left
         self._line = line = _Line(to)
         await self._watch.ready()
-        line.watch()
         if self._seconds is not None:
             late = TimeoutError(f"{self._seconds:g} s have passed")
             self._call_later(self._seconds, self.fail, late)
-        if self._body is None:
-            return await self._write(writer, line, b"", is_last=True)
         left = self._body.length
         async with aclosing(self._body.pieces()) as pieces:
             async for piece in pieces:
@@ -269,7 +259,7 @@ class _Sending(Payload):
         """End it for a reason of this side's, unless its answer is all here."""
         if self.response is None or not self.response.closed:
             self.error, self._consumed = self.explain(reason), True
-            self.abort()
+            self.stop(abort=True)
             if self.response is not None:
                 # Not left to aiohttp: a session being closed forgets who reads an answer.
                 self.response.content.set_exception(self.error)
@@ -302,16 +292,13 @@ class _Sending(Payload):
         error.__cause__ = caught
         return error
 
-    def abort(self) -> None:
-        """Close the connection at once, whatever the peer has not taken yet."""
-        if self._line is not None:
-            self._line.abort()
-
-    def stop(self) -> None:
-        """Stop watching the connection."""
+    def stop(self, *, abort: bool = False) -> None:
+        """Stop watching the connection, and perhaps close it, whatever was not taken from it yet."""
         while self._timers:
             self._timers.pop().cancel()
         if self._line is not None:
+            if abort:
+                self._line.abort()
             self._line.forget()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -409,9 +396,7 @@ class Answer:
     def __exit__(self, _: object, error: BaseException | None, *__: object) -> None:
         if isinstance(error, SD3Error | OSError | asyncio.CancelledError):
             _forget_frames(error)
-        if not self._sending.is_written:
-            self._sending.abort()
-        self._sending.stop()
+        self._sending.stop(abort=not self._sending.is_written)
         self._response.release()  # back to the pool if it was read to its end, else closed
 
 
@@ -523,7 +508,7 @@ class Transport:
                 message.url,
                 data=sending,
                 headers={**message.headers, "accept-encoding": "identity"},
-                skip_auto_headers=None if message.body else ("content-type",),
+                skip_auto_headers=("content-type",) if message.body is NO_BODY else (),
                 timeout=aiohttp.ClientTimeout(  # without `total`: waiting for leave would count
                     connect=connect, sock_connect=connect, sock_read=timeouts.read
                 ),
@@ -536,8 +521,7 @@ class Transport:
             return Answer(sending.response, sending)
         except BaseException as caught:  # noqa: BLE001  # raised below, or explained
             error = sending.explain(caught)
-        sending.abort()
-        sending.stop()
+        sending.stop(abort=True)
         if sending.task is not None:
             error = await outlast(sending.task) or error
         # Outside of the handler, or the error's context would lead to aiohttp's frames.
