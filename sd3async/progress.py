@@ -150,20 +150,22 @@ def display(
 
     ended = threading.Event()
 
-    def print_lines() -> None:
-        is_last = False
-        while not is_last:
-            is_last = ended.wait(line_period)
-            snapshot = read()
-            say(words(snapshot, *pace.speed(snapshot)))
+    def print_now() -> None:
+        snapshot = read()
+        say(words(snapshot, *pace.speed(snapshot)))
 
-    thread = threading.Thread(target=print_lines, name="sd3async-progress", daemon=True)
+    def print_now_and_then() -> None:
+        while not ended.wait(line_period):
+            print_now()
+
+    thread = threading.Thread(target=print_now_and_then, name="sd3async-progress", daemon=True)
     thread.start()
     try:
         yield say
     finally:
         ended.set()
         thread.join()
+    print_now()
 
 
 def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:
