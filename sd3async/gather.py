@@ -78,10 +78,10 @@ async def gather_generations(
         raise refuse("on_outcome", f"is {type(on_outcome).__name__}; pass a callable")
     outcomes: list[Outcome] = []
     try:
-        with _progress_bar(fan, requests) if progress else nullcontext():
+        with _progress_bar(fan, outcomes, requests) if progress else nullcontext():
             await fan.collect(outcomes, on_outcome, fail_fast)
     except BaseException as error:
-        _hand_over(error, outcomes + fan.untaken())
+        fan.hand_over(error, outcomes)
         raise
     return sorted(outcomes, key=_BY_INDEX)
 
@@ -137,9 +137,6 @@ class _FanOut:
         self._news = asyncio.Event()  # something has ended
         self._is_stopped = False
         self.tasks: set[asyncio.Task[None]] = set()
-        self.done = 0
-        self.failed = 0
-        self.credits = 0.0
 
     async def outcomes(self, *, ordered: bool) -> AsyncGenerator[Outcome]:
         """Yield what comes of each request."""
@@ -162,7 +159,7 @@ class _FanOut:
             finally:
                 await self._end()
         except (Exception, asyncio.CancelledError) as error:
-            _hand_over(error, self.untaken())
+            self.hand_over(error)
             raise
 
     async def collect(self, into: list[Outcome], tell: Listener | None, fail_fast: bool) -> None:
@@ -188,11 +185,11 @@ class _FanOut:
         self._is_stopped = True
         self._feeder.cancel()
 
-    def untaken(self) -> list[Outcome]:
-        """Take what is there and was not yielded."""
-        outcomes = list(self._there.values())
+    def hand_over(self, error: BaseException, taken: Iterable[Outcome] = ()) -> None:
+        """Add what was taken, and what was not yet, to what an error carries, a frozen one too."""
+        carried = [*vars(error).get("outcomes", ()), *taken, *self._there.values()]
         self._there.clear()
-        return outcomes
+        vars(error)["outcomes"] = sorted(carried, key=_BY_INDEX)
 
     async def _end(self) -> None:
         """Cancel everything, and wait until each has put its things away, whatever cancels us."""
@@ -220,36 +217,27 @@ class _FanOut:
                 index += 1
                 await self._room.acquire()
 
-    def _ended(self, index: int, item: object, task: asyncio.Task[None]) -> None:
-        self.tasks.discard(task)
-        self._workers.release()
-        if task.cancelled():  # before it began
-            self._failed(index, item, SD3Error("cancelled before it began"))
-        self._news.set()
-
     async def _generate(self, index: int, item: object) -> None:
         request = item
         try:
             request = _as_request(index, item)
             image = await self.client.generate(request)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # costs no other's
-            if not isinstance(error, Exception):
-                error = SD3Error("cancelled while it was under way")
             self._failed(index, request, error)
         else:
-            self.done += 1
-            self.credits += image.credits
             self._there[index] = Outcome(index=index, request=request, image=image)
 
-    def _failed(self, index: int, request: object, error: Exception) -> None:
-        self.failed += 1
+    def _ended(self, index: int, item: object, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._workers.release()
+        if task.cancelled():  # before it began
+            self._failed(index, item, asyncio.CancelledError())
+        self._news.set()
+
+    def _failed(self, index: int, request: object, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            error = SD3Error("cancelled while it was under way")
         self._there[index] = Outcome(index=index, request=request, error=error)
-
-
-def _hand_over(error: BaseException, outcomes: list[Outcome]) -> None:
-    """Add outcomes to those that an error carries, also to an error that is frozen."""
-    carried = [*vars(error).get("outcomes", ()), *outcomes]
-    vars(error)["outcomes"] = sorted(carried, key=_BY_INDEX)
 
 
 def _as_request(index: int, item: object) -> GenerationRequest:
@@ -272,7 +260,9 @@ async def _items(requests: Requests) -> AsyncGenerator[object]:
             yield item
 
 
-def _progress_bar(fan: _FanOut, requests: Requests) -> AbstractContextManager[object]:
+def _progress_bar(
+    fan: _FanOut, outcomes: list[Outcome], requests: Requests
+) -> AbstractContextManager[object]:
     try:
         from sd3async import progress
     except ModuleNotFoundError as error:
@@ -281,12 +271,13 @@ def _progress_bar(fan: _FanOut, requests: Requests) -> AbstractContextManager[ob
     total = len(requests) if isinstance(requests, Sized) else None
 
     def read() -> progress.Snapshot:
+        images = [outcome.image for outcome in outcomes if outcome.image is not None]
         return progress.Snapshot(
             total=total,
-            done=fan.done,
-            failed=fan.failed,
+            done=len(images),
+            failed=len(outcomes) - len(images),
             in_flight=len(fan.tasks),
-            credits=fan.credits,
+            credits=sum(image.credits for image in images),
             ceiling=fan.client.ceiling,
             frozen_for=fan.client.frozen_for,
         )
