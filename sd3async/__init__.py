@@ -5,9 +5,9 @@ async with SD3Client() as client:
     image.save("lighthouse.png")
 """
 
-from sd3async import config
 from sd3async.client import SD3Client
 from sd3async.config import Timeouts
+from sd3async.config import __version__ as __version__
 from sd3async.errors import (
     APIError,
     AuthenticationError,
@@ -86,9 +86,3 @@ __all__ = [
     "iter_generations",
     "request_from_dict",
 ]
-
-
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # on demand: what knows it is slow to import
-        return config.version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,13 +1,12 @@
 """What a client is made with, checked before it is made. No message ever holds a key."""
 
-import functools
 import ipaddress
 import os
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -39,6 +38,8 @@ class Secret(str):
         return "'***'"
 
 
+__version__ = "0.1.0"
+USER_AGENT = f"sd3async/{__version__}"
 DEFAULT_MAX_IN_FLIGHT = 300
 """For each key: 15 requests a second, each taking up to 20 s."""
 
@@ -80,22 +81,6 @@ def read_deadline(deadline: Duration | None) -> float | None:
         InvalidRequestError: It is not positive, or no duration.
     """
     return None if deadline is None else SECONDS.plain("deadline", to_seconds(deadline))
-
-
-@functools.cache
-def version() -> str:
-    """Return the version of this package; empty where its metadata was left behind."""
-    from importlib import metadata  # slow to import; a program that only imports us never needs it
-
-    try:
-        return metadata.version("sd3async")
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def user_agent() -> str:
-    """Return how this client names itself."""
-    return f"sd3async/{version()}".removesuffix("/")
 
 
 def read_keys(api_key: str | Sequence[str] | None) -> tuple[Secret, ...]:
@@ -273,10 +258,24 @@ def read_observers(observers: Iterable[Observer]) -> tuple[Observer, ...]:
     """Return the observers given: they are called and never awaited.
 
     Raises:
-        InvalidRequestError: One cannot be called, or is async.
+        InvalidRequestError: One cannot be called, or would not run when it is.
     """
-    return several("observers", observers, _is_observer, "a list of callables, none of them async")
+    needed = "a list of callables, none of them async or a generator function"
+    return several("observers", observers, is_callback, needed)
 
 
-def _is_observer(value: object) -> bool:
-    return callable(value) and not any(map(iscoroutinefunction, (value, value.__call__)))
+def is_callback(value: object, *, may_be_async: bool = False) -> bool:
+    """Whether something runs when it is called; a generator function only makes a generator.
+
+    Args:
+        value: Anything.
+        may_be_async: Whether what it returns is awaited.
+    """
+    lazy = [
+        isgeneratorfunction,
+        isasyncgenfunction,
+        *([] if may_be_async else [iscoroutinefunction]),
+    ]
+    return callable(value) and not any(
+        is_lazy(function) for is_lazy in lazy for function in (value, value.__call__)
+    )

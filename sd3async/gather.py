@@ -14,6 +14,7 @@ from typing import TypeAlias, cast
 
 from sd3async._threads import outlast
 from sd3async.client import SD3Client
+from sd3async.config import is_callback
 from sd3async.errors import SD3Error
 from sd3async.models.fields import AT_LEAST_ONE, refuse
 from sd3async.models.requests import (
@@ -74,8 +75,8 @@ async def gather_generations(
         Exception: What `requests` or `on_outcome` raised.
     """
     fan = _FanOut(client, requests, concurrency)
-    if on_outcome is not None and not callable(on_outcome):
-        raise refuse("on_outcome", f"is {type(on_outcome).__name__}; pass a callable")
+    if on_outcome is not None and not is_callback(on_outcome, may_be_async=True):
+        raise refuse("on_outcome", "must be a callable, and no generator, which would never run")
     outcomes: list[Outcome] = []
     try:
         with _progress_bar(fan, outcomes, requests) if progress else nullcontext():

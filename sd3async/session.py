@@ -123,7 +123,7 @@ class Session:
         """Return the request headers of one key."""
         return {
             "authorization": config.Secret(f"Bearer {self.keys[key]}"),
-            "user-agent": config.user_agent(),
+            "user-agent": config.USER_AGENT,
         }
 
     async def enter(self, user: object) -> None:

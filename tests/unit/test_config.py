@@ -2,15 +2,14 @@
 
 import pickle
 import traceback
+from collections.abc import Iterator
 from datetime import timedelta
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-import sd3async
 from sd3async import (
     InvalidRequestError,
     RateLimit,
@@ -18,14 +17,12 @@ from sd3async import (
     SD3Client,
     SD3Request,
     Timeouts,
-    config,
 )
 from sd3async.config import (
     check_proxy,
     count_slots,
     read_ca_file,
     read_deadline,
-    user_agent,
 )
 from sd3async.endpoints import OFFICIAL, SERVICES, find_service
 from sd3async.telemetry import Event, log_event
@@ -198,6 +195,10 @@ def test_a_duration_may_be_a_timedelta() -> None:
 async def _never(_: Event) -> None: ...
 
 
+def _hears_nothing(_: Event) -> Iterator[None]:
+    yield
+
+
 class _AsyncObserver:
     async def __call__(self, _: Event) -> None: ...
 
@@ -209,6 +210,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a class": ({"retry": RetryPolicy}, r"retry: is type; pass RetryPolicy"),
     "one observer": ({"observers": log_event}, "observers: must be a list of callables"),
     "no observer": ({"observers": [5]}, "observers: must be a list of callables"),
+    "a generator function": ({"observers": [_hears_nothing]}, "none of them async or a generator"),
     "an async observer": ({"observers": [_never]}, "none of them async"),
     "an async object": ({"observers": [_AsyncObserver()]}, "none of them async"),
     "one trace": ({"trace_configs": aiohttp.TraceConfig()}, "must be a list of aiohttp.Trace"),
@@ -307,22 +309,6 @@ async def test_a_call_with_a_wrong_argument_costs_nothing(
     client = SD3Client(KEY, base_url="http://127.0.0.1:9")
     with pytest.raises(InvalidRequestError, match=words):
         await getattr(client, method)(*arguments, **options)
-
-
-def test_a_program_that_left_our_metadata_behind_still_has_a_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Bundlers copy modules and forget their metadata."""
-
-    def forgotten(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    assert user_agent() == f"sd3async/{sd3async.__version__}"
-    monkeypatch.setattr(metadata, "version", forgotten)
-    config.version.cache_clear()
-    assert user_agent() == "sd3async"
-    assert sd3async.__version__ == ""
-    config.version.cache_clear()
 
 
 async def test_trace_configs_belong_to_a_session_of_our_own() -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections import UserDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -508,13 +509,32 @@ async def test_a_mapping_is_the_request_it_describes() -> None:
     assert till.begun == 1
 
 
+def _saves_nothing(_: Outcome) -> Iterator[None]:
+    yield
+
+
+class _SavesNothing:
+    __call__ = staticmethod(_saves_nothing)
+
+
+async def _never_saves(_: int, __: Outcome) -> AsyncIterator[None]:
+    yield
+
+
 async def test_wrong_arguments_cost_nothing() -> None:
     """Mixed up, or of the wrong kind: one sentence each, before the source is touched."""
     till = Till()
     gather: Any = gather_generations
     for arguments, options, words in (
         ((["a"], till), {}, "client: is list; an SD3Client"),
-        ((till, ["a"]), {"on_outcome": 5}, "on_outcome: is int; pass a callable"),
+        ((till, ["a"]), {"on_outcome": 5}, "on_outcome: must be a callable"),
+        ((till, ["a"]), {"on_outcome": _saves_nothing}, "on_outcome: must be .* no generator"),
+        ((till, ["a"]), {"on_outcome": _SavesNothing()}, "on_outcome: must be .* no generator"),
+        (
+            (till, ["a"]),
+            {"on_outcome": partial(_never_saves, 1)},
+            "on_outcome: must be .* no generator",
+        ),
         ((till, ["a"]), {"concurrency": 2.5}, "concurrency: is 2.5; a whole number of at least 1"),
         ((till, ["a"]), {"concurrency": True}, "concurrency: is True"),
         ((till, ["a"]), {"concurrency": "4"}, "concurrency: is '4'"),
