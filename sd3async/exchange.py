@@ -9,6 +9,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import attrs
 
+from sd3async._files import disk_words
 from sd3async.endpoints import BALANCE_PATH, ENDPOINTS
 from sd3async.errors import RequestTimeoutError
 from sd3async.models.requests import GenerationRequest, check_image
@@ -102,6 +103,7 @@ class Generation(Exchange[GeneratedImage]):
         self._request = request
         self._accept = accept
         self._max_bytes = max_bytes
+        self._path = path
         self._sink = open_sink(path)
 
     async def __aenter__(self) -> Self:
@@ -135,7 +137,9 @@ class Generation(Exchange[GeneratedImage]):
         except RequestTimeoutError:  # an OSError too, by Python's tree
             raise
         except OSError as error:
-            raise self._lost(error) from error
+            paid = f"the image was paid for ({self.credits:g} credits) and is lost"
+            words = f"{disk_words(error)}: {paid}"
+            raise OSError(error.errno or errno.EIO, words, str(self._path)) from error
         return GeneratedImage(
             data=None if isinstance(kept, Path) else kept,
             path=kept if isinstance(kept, Path) else None,
@@ -150,10 +154,6 @@ class Generation(Exchange[GeneratedImage]):
             unknown_charges=call.unknown_charges,
             timings=call.timings(),
         )
-
-    def _lost(self, error: OSError) -> OSError:
-        words = f"{error.strerror or error}: the image was paid for ({self.credits:g} credits)"
-        return OSError(error.errno or errno.EIO, f"{words} and is lost", error.filename)
 
 
 async def _lay_out(request: GenerationRequest) -> MultipartBody:

@@ -1,15 +1,11 @@
 """Where the bytes of an image go while they arrive: to memory, or to a file."""
 
-import errno
-from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from sd3async._files import PartFile, disk_words
 from sd3async._threads import in_thread
 from sd3async.models.fields import refuse
-
-T = TypeVar("T")
 
 _FLUSH_BYTES = 256 * 1024
 
@@ -77,16 +73,16 @@ class _FileSink(Sink):
     async def restart(self) -> None:
         await super().restart()
         if not self._is_clean:
-            await self._on_disk(self._part.restart)
+            await in_thread(self._part.restart)
 
     async def write(self, piece: bytes) -> None:
         await super().write(piece)
         self._unwritten += len(piece)
         if self._unwritten >= _FLUSH_BYTES:
-            await self._on_disk(self._flush)
+            await in_thread(self._flush)
 
     async def finish(self) -> Path:
-        path = await self._on_disk(self._commit)
+        path = await in_thread(self._commit)
         self._is_kept = True
         return path
 
@@ -99,13 +95,6 @@ class _FileSink(Sink):
     def _commit(self) -> Path:
         self._flush()
         return self._part.commit()
-
-    async def _on_disk(self, work: Callable[[], T]) -> T:
-        try:
-            return await in_thread(work)
-        except OSError as error:
-            code = error.errno or errno.EIO
-            raise OSError(code, disk_words(error), str(self._path)) from error
 
 
 def open_sink(path: Path | None) -> Sink:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import hashlib
 import io
 import itertools
@@ -32,6 +33,7 @@ from sd3async import (
     Timeouts,
     UnexpectedResponseError,
 )
+from sd3async._files import PartFile
 from sd3async.emulator import Emulator, Fault
 from sd3async.emulator.virtual_time import LoopClock
 from sd3async.telemetry import Event, Retried
@@ -159,6 +161,34 @@ async def test_a_mistake_in_the_target_costs_nothing(
     with pytest.raises(InvalidRequestError, match=f"to: .*{words}"):
         await client.core("a", to=to)
     assert emulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EIO, "the disk failed"),
+    ],
+)
+async def test_what_is_wrong_with_the_disk_is_said_in_words(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    """The image is paid for: people must know at once what to put right."""
+    emulator, client = await start()
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(PartFile, "commit", fail)
+    sentence = rf"{words}: the image was paid for \(3 credits\) and is lost: .*a\.png"
+    with pytest.raises(OSError, match=sentence) as caught:
+        await client.core("a", to=tmp_path / "a.png")
+
+    assert caught.value.errno == code
+    assert emulator.paid == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_truncated_download_leaves_no_file(start: Any, tmp_path: Path) -> None:
