@@ -235,6 +235,9 @@ def request_from_dict(fields: Mapping[str, Any], *, endpoint: str = "sd3") -> Ge
     return REQUEST_TYPES[name].from_dict(fields)
 
 
+_CSV_ROWS = "[{**row, 'seed': int(row['seed'])} for row in csv.DictReader(file)]: cells are text"
+
+
 def check_requests(field: str, source: object) -> None:
     """See that a source gives requests, one after the other.
 
@@ -249,16 +252,17 @@ def check_requests(field: str, source: object) -> None:
         InvalidRequestError: It is something else; the sentence says how to make it one.
     """
     kind = type(source)
-    if (
-        issubclass(kind, str | bytes | bytearray | memoryview | Mapping | GenerationRequest)
-        or not issubclass(kind, Iterable | AsyncIterable)
-        or not callable(getattr(source, "columns", callable))  # pandas, polars, Arrow, Spark
-        or hasattr(source, "readline")
-        or kind.__module__ == "_csv"
-    ):
-        raise refuse(
-            field,
-            f"is a single {kind.__name__}; pass an iterable of prompts, requests or mappings of "
-            "fields, such as [fields], frame.to_dict('records'), csv.DictReader(file) or "
-            "[line.strip() for line in file]",
-        )
+    is_table = not callable(getattr(source, "columns", callable))  # pandas, polars, Arrow, Spark
+    if isinstance(source, str | GenerationRequest):
+        instead = "an iterable of them, such as a list"
+    elif isinstance(source, Mapping) or is_table:
+        instead = "a list of mappings, such as [fields] or frame.to_dict('records')"
+    elif hasattr(source, "readline"):
+        instead = f"[line.strip() for line in file], or for a CSV {_CSV_ROWS}"
+    elif kind.__module__ == "_csv":
+        instead = _CSV_ROWS
+    elif not issubclass(kind, Iterable | AsyncIterable) or kind in (bytes, bytearray, memoryview):
+        instead = "an iterable of prompts, requests or mappings of fields"
+    else:
+        return
+    raise refuse(field, f"is a single {kind.__name__}; pass {instead}")

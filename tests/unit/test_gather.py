@@ -6,6 +6,7 @@ import gc
 import importlib
 import io
 import pickle
+import re
 import tempfile
 from collections import UserDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -419,7 +420,7 @@ CONTAINERS: dict[str, tuple[Callable[[], Any], str]] = {
     "bytes": (lambda: b"a cat", "a single bytes; pass an iterable of prompts"),
     "a bytearray": (lambda: bytearray(b"a cat"), "a single bytearray; pass an iterable"),
     "a memoryview": (lambda: memoryview(b"a cat"), "a single memoryview; pass an iterable"),
-    "a CSV reader": (lambda: csv.reader(["prompt,seed", "a,7"]), r"csv\.DictReader\(file\)"),
+    "a CSV reader": (lambda: csv.reader(["prompt,seed", "a,7"]), r"csv\.DictReader\(file\)\]"),
     "a client": (Till, "a single Till; pass an iterable of prompts"),
     "a function": (lambda: CONTAINERS.get, "pass an iterable of prompts"),
     "a number": (lambda: 5, "a single int; pass an iterable of prompts"),
@@ -455,7 +456,7 @@ async def test_an_open_file_is_refused(make: Callable[[], Any]) -> None:
     """Its first line is a header, and every other has its line break in the prompt."""
     till: Any = Till()
     file = make()
-    with pytest.raises(InvalidRequestError, match=r"\[line\.strip\(\) for line in file\]"):
+    with pytest.raises(InvalidRequestError, match=r"\[line\.strip\(\) for line in file\], or for"):
         await gather_generations(till, file)
     if isinstance(file, io.BytesIO):
         as_line_source(file)  # a job reads manifests
@@ -465,6 +466,21 @@ async def test_an_open_file_is_refused(make: Callable[[], Any]) -> None:
         getattr(file, "close", bool)()
 
     assert till.begun == 0
+
+
+@pytest.mark.parametrize("make", [csv.reader, iter], ids=["a reader", "an open file"])
+async def test_the_way_to_pass_a_csv_is_one_that_works(make: Callable[[Any], Any]) -> None:
+    """Every cell of a CSV is text, and a seed that is text is refused: no row would be drawn."""
+    till: Any = Till()
+    file = io.StringIO("prompt,seed\na,7\nb,8\n")
+    with pytest.raises(InvalidRequestError) as caught:
+        await gather_generations(till, make(file))
+    advice = re.search(r"\[\{.*DictReader\(file\)\]", str(caught.value))
+    assert advice
+    outcomes = await gather_generations(till, eval(advice[0], {"csv": csv, "file": file}))
+
+    requests = [outcome.unwrap().request for outcome in outcomes]
+    assert requests == [SD3Request("a", seed=7), SD3Request("b", seed=8)]
 
 
 GOOD: dict[str, Callable[[], Any]] = {
