@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self, TypeAlias, TypeVar
 
 import aiohttp
@@ -12,6 +11,7 @@ from sd3async import config
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
 from sd3async.config import Timeouts
+from sd3async.errors import TransportError
 from sd3async.exchange import Balance, Exchange, Generation
 from sd3async.limiter import LimiterState, RateLimit, read_share
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
@@ -142,9 +142,8 @@ class SD3Client:
     def __repr__(self) -> str:
         if not hasattr(self, "_session"):  # a traceback with locals shows what was refused
             return object.__repr__(self)
-        keys = len(self._session.keys)
         return (
-            f"{type(self).__name__}(base_url={self.base_url!r}, keys={keys}, "
+            f"{type(self).__name__}(base_url={self.base_url!r}, keys={self.keys}, "
             f"max_in_flight={self.max_in_flight})"
         )
 
@@ -256,12 +255,7 @@ class SD3Client:
         await self._session.enter(self)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._session.exit(self)
 
     async def aclose(self) -> None:
@@ -426,7 +420,11 @@ class SD3Client:
         generation = Generation(
             request, path=path, accept=accept, max_bytes=self._options.max_image_bytes
         )
-        return await self._call(generation, deadline)
+        try:
+            return await self._call(generation, deadline)
+        except TransportError as error:
+            error.request = request
+            raise
 
     async def balance(self, *, deadline: Duration | None = None) -> float:
         """Return the credits left on the account.

@@ -19,6 +19,7 @@ from sd3async import (
     APIError,
     ConnectFailedError,
     ContentFilteredError,
+    CoreRequest,
     InvalidRequestError,
     NotEnoughTimeError,
     PaymentRequiredError,
@@ -31,6 +32,8 @@ from sd3async import (
     SD3Error,
     ServerError,
     Timeouts,
+    TransportError,
+    UltraRequest,
     UnexpectedResponseError,
 )
 from sd3async._files import PartFile
@@ -414,6 +417,16 @@ async def test_a_refused_connection_is_free_and_tried_again() -> None:
             await client.core("a")
 
     assert [past.may_be_charged for past in caught.value.history] == [False] * 3
+
+
+async def test_an_error_of_the_way_knows_its_request(start: Any) -> None:
+    """Whoever keeps the errors of a night knows what to send again."""
+    _, client = await start(latency=30.0)
+    for request in (CoreRequest("a"), UltraRequest("b")):
+        with pytest.raises(TransportError) as caught:
+            await client.generate(request, deadline=1.0)
+
+        assert caught.value.request == request
 
 
 @pytest.mark.parametrize(
