@@ -3,6 +3,7 @@
 tenacity runs the loop; the policy here is what it is told.
 """
 
+import asyncio
 from typing import Literal
 
 import attrs
@@ -21,6 +22,8 @@ from sd3async.models.fields import Choice, Number, to_seconds
 
 _RETRYABLE_5XX = PROXY_FAILURES | {500, 503, 529}
 _SECONDS = Number(0, 86_400)
+CUT_OFF = "cut off"
+"""What a call met that its caller cancelled."""
 
 
 @attrs.frozen(kw_only=True)
@@ -89,5 +92,7 @@ def problem_of(error: BaseException) -> str:
     Args:
         error: What an attempt or a call met.
     """
+    if isinstance(error, asyncio.CancelledError):
+        return CUT_OFF
     words = error.args[:1] if isinstance(error, SD3Error) else [error]
     return "".join(map(str, words)) or type(error).__name__

@@ -22,7 +22,7 @@ from sd3async.cli.options import EMULATED_KEY, json_option, print_json
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
 from sd3async.progress import Snapshot, display
-from sd3async.retry import RetryPolicy
+from sd3async.retry import CUT_OFF, RetryPolicy
 from sd3async.telemetry import Done, Event, Frozen, Retried
 
 if TYPE_CHECKING:
@@ -257,7 +257,8 @@ class _Progress:
         elif isinstance(event, Retried) and event.wait > 0:
             self._say(f"{event.endpoint}: {_bare(event.problem)}; again in {event.wait:.1f} s")
         elif isinstance(event, Done) and event.unknown_charges:
-            self._say(f"{event.endpoint}: {_bare(event.problem)}; perhaps charged, and sent again")
+            again = "" if event.problem == CUT_OFF else ", and sent again"
+            self._say(f"{event.endpoint}: {_bare(event.problem)}; perhaps charged{again}")
 
 
 def _bare(problem: str) -> str:

@@ -219,5 +219,7 @@ def test_an_interrupted_demo_keeps_what_was_done(start: Start) -> None:
 
     assert code == 130
     assert "interrupted; what was done is in demo" in err
+    assert "cut off; perhaps charged" in err
+    assert "again" not in err.partition("cut off")[2]  # nothing is, once it is interrupted
     assert len(list(Path("demo/images").rglob("*.json"))) >= 4
     assert not list(Path("demo").rglob("*.part"))
