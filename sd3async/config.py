@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 import aiohttp
 import attrs
 
-from sd3async.endpoints import OFFICIAL, Service, find_service
+from sd3async.endpoints import Service, find_service
 from sd3async.models.fields import (
     AT_LEAST_ONE,
     SECONDS,
@@ -110,7 +110,7 @@ def read_service(base_url: str | None, *, allow_insecure_http: bool) -> Service:
     """
     check_type("allow_insecure_http", allow_insecure_http, bool, "True or False")
     if base_url is None:
-        base_url = os.environ.get("STABILITY_BASE_URL") or OFFICIAL.base_url
+        base_url = os.environ.get("STABILITY_BASE_URL") or "official"
     check_type("base_url", base_url, str, "an http(s) URL or a preset's name")
     service = find_service(base_url)
     parts = _split_url("base_url", service.base_url, "an http(s) URL or a preset's name")

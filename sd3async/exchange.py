@@ -10,7 +10,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import attrs
 
 from sd3async._files import disk_words
-from sd3async.endpoints import BALANCE_PATH, ENDPOINTS
+from sd3async.endpoints import BALANCE_PATH, PATHS
 from sd3async.errors import RequestTimeoutError
 from sd3async.models.requests import GenerationRequest, check_image
 from sd3async.models.results import GeneratedImage, Timings
@@ -118,7 +118,7 @@ class Generation(Exchange[GeneratedImage]):
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return a POST of the form; its images are read anew each time."""
-        url = base_url + ENDPOINTS[self.endpoint].path
+        url = base_url + PATHS[self.endpoint]
         return Message("POST", url, {**headers, "accept": self._accept}, self._body)
 
     async def read(self, answer: Answer, call: Told) -> GeneratedImage:

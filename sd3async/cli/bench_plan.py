@@ -17,7 +17,7 @@ from sd3async.bench.units import parse_mix, parse_rate_limit
 from sd3async.bench.workload import PROMPTS, Workload
 from sd3async.cli.bench_emulator import EmulatorOptions
 from sd3async.cli.exits import say
-from sd3async.endpoints import OFFICIAL, find_service
+from sd3async.endpoints import find_service
 from sd3async.limiter import RateLimit
 from sd3async.retry import RetryPolicy
 
@@ -169,7 +169,7 @@ def resolve_base_url(base_url: str | None) -> str:
     Args:
         base_url: The value of `--base-url`.
     """
-    wanted = base_url or os.environ.get("STABILITY_BASE_URL") or OFFICIAL.base_url
+    wanted = base_url or os.environ.get("STABILITY_BASE_URL") or "official"
     return find_service(wanted).base_url
 
 

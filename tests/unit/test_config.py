@@ -24,7 +24,7 @@ from sd3async.config import (
     read_ca_file,
     read_deadline,
 )
-from sd3async.endpoints import OFFICIAL, SERVICES, find_service
+from sd3async.endpoints import find_service
 from sd3async.telemetry import Event, log_event
 
 KEY = "sk-secret0123456789"
@@ -91,7 +91,6 @@ def test_the_base_url_may_be_a_url_a_preset_or_the_environment(
 def test_the_default_model_is_the_services_own(name_or_url: str, model: str) -> None:
     """One gateway documents only the names of 2024."""
     assert find_service(name_or_url).default_model == model
-    assert OFFICIAL in SERVICES.values()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sd3async import (
     UltraRequest,
     request_from_dict,
 )
-from sd3async.endpoints import ENDPOINTS
+from sd3async.endpoints import PATHS
 from sd3async.models.fields import ASPECT_RATIOS, MAX_SEED, OUTPUT_FORMATS, STYLE_PRESETS
 from sd3async.models.requests import REQUEST_TYPES, SD3_MODELS
 from support.pictures import picture
@@ -268,4 +268,4 @@ def test_a_class_refuses_another_endpoints_fields() -> None:
 
 def test_the_three_endpoints_have_a_class_each() -> None:
     """The registry is what manifests and the command line choose from."""
-    assert list(REQUEST_TYPES) == list(ENDPOINTS) == ["sd3", "core", "ultra"]
+    assert list(REQUEST_TYPES) == list(PATHS) == ["sd3", "core", "ultra"]
