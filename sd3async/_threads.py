@@ -4,17 +4,18 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, TypeAlias, TypeVar, TypeVarTuple
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 Dispose: TypeAlias = Callable[[T], object] | None
 
 
-class _Threads:
+class _Threads(Executor):
     """As many threads as there are jobs at once, each kept for the next one.
 
     No job waits for a free thread: one that blocks for ever (a pipe, a network drive that hangs)
@@ -30,12 +31,12 @@ class _Threads:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._spare = threading.Semaphore(0)
 
-    def submit(self, work: Callable[[*Args], T], *args: *Args) -> Future[T]:
-        """Run a function in a thread."""
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """See `Executor`."""
         future: Future[T] = Future()
         if not self._spare.acquire(blocking=False):
             threading.Thread(target=self._work, name="sd3async-worker", daemon=True).start()
-        self._jobs.put((future, partial(work, *args)))
+        self._jobs.put((future, partial(fn, *args, **kwargs)))
         return future
 
     def _work(self) -> None:
@@ -80,7 +81,7 @@ async def in_thread(work: Callable[[*Args], T], *args: *Args, dispose: Dispose[T
     Returns:
         What it returns.
     """
-    job = asyncio.wrap_future(_THREADS.submit(work, *args))
+    job = asyncio.get_running_loop().run_in_executor(_THREADS, work, *args)
     cancelled = await outlast(job)
     if cancelled is None:
         return job.result()
@@ -104,14 +105,15 @@ async def in_thread_or_leave(
     Returns:
         What it returns.
     """
+    made: Future[T] = Future()
 
-    def drop(job: Future[T]) -> None:
-        if dispose and not job.cancelled() and job.exception() is None:
-            _THREADS.submit(dispose, job.result())
+    def run() -> None:
+        made.set_result(work(*args))
 
-    job = _THREADS.submit(work, *args)
     try:
-        return await asyncio.wrap_future(job)
-    except asyncio.CancelledError:
-        job.add_done_callback(drop)
+        await asyncio.get_running_loop().run_in_executor(_THREADS, run)
+    except BaseException:
+        if dispose:
+            made.add_done_callback(lambda made: _THREADS.submit(dispose, made.result()))
         raise
+    return made.result()
