@@ -170,7 +170,7 @@ async def test_a_mistake_in_the_target_costs_nothing(
     ("code", "words"),
     [
         (errno.ENOSPC, "the disk is full"),
-        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EDQUOT, "disk quota exceeded"),
         (errno.EROFS, "the disk is read-only"),
         (errno.EIO, "the disk failed"),
     ],
