@@ -43,7 +43,7 @@ _RECOVERY = 600.0  # [s] of calm that make up for one episode
 _RECOVERY_STEPS = 10  # so that limits change once a minute, not at every grant
 
 
-_WRITTEN_DOWN = (
+_STANDING = (
     "stage",
     "freezes",
     "given",
@@ -334,32 +334,24 @@ class Key:
 
     def dump(self) -> bytes:
         """Write down what other processes need to know."""
-        times, counts = array("d"), array("I")
-        for time, count in self.window:
-            times.append(time)
-            counts.append(count)
-        numbers, untils = array("q", self.window.held), array("d", self.window.held.values())
-        head = _HEAD.pack(
-            *(getattr(self, name) for name in _WRITTEN_DOWN), len(times), len(numbers)
-        )
-        return b"".join([head, times, counts, numbers, untils])
+        times, counts, held = self.window.dump()
+        standing = [getattr(self, name) for name in _STANDING]
+        head = _HEAD.pack(*standing, len(times), len(held))
+        columns = array("d", times), array("I", counts), array("q", held), array("d", held.values())
+        return b"".join([head, *columns])
 
     def load(self, data: bytes) -> bytes:
         """Take over what `dump` wrote; return what follows it."""
-        *values, stamps, held = _HEAD.unpack_from(data)
-        for name, value in zip(_WRITTEN_DOWN, values, strict=True):
+        *standing, stamps, held = _HEAD.unpack_from(data)
+        for name, value in zip(_STANDING, standing, strict=True):
             setattr(self, name, value)
         self.stage = Stage(self.stage)
-        self.window = _empty_window(self._limit)
         times, counts, numbers, untils = array("d"), array("I"), array("q"), array("d")
         end = _HEAD.size
         for column, length in ((times, stamps), (counts, stamps), (numbers, held), (untils, held)):
             start, end = end, end + column.itemsize * length
             column.frombytes(data[start:end])
-        for time, count in zip(times, counts, strict=True):
-            self.window.add(time, count)
-        for number, until in zip(numbers, untils, strict=True):
-            self.window.hold(number, until)
+        self.window.load(times.tolist(), counts.tolist(), dict(zip(numbers, untils, strict=True)))
         return data[end:]
 
     def _stage_opens_at(self, now: float) -> float:

@@ -27,7 +27,6 @@ work nor the memory grows with the limit.
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
 
 CLOCK_MARGIN = 0.01
 """Added to the period [s]: the server's clock may run faster than ours, and rounds."""
@@ -72,14 +71,15 @@ class Window:
         """The requests that weigh anything."""
         return self._total + len(self._held)
 
-    def __iter__(self) -> Iterator[tuple[float, int]]:
-        """The stamps with how many requests have each."""
-        return zip(self._times, self._counts, strict=True)
+    def dump(self) -> tuple[list[float], list[int], dict[int, float]]:
+        """Return the stamps, how many requests have each, and until when which are held."""
+        return self._times, self._counts, self._held
 
-    @property
-    def held(self) -> Mapping[int, float]:
-        """The requests that are going out, by number, and until when they are held at most."""
-        return self._held
+    def load(self, times: list[float], counts: list[int], held: dict[int, float]) -> None:
+        """Take over what `dump` returned."""
+        self._times, self._counts, self._held = times, counts, held
+        self._total = sum(counts)
+        self._answer = None
 
     def add(self, stamp: float, count: int = 1) -> None:
         """Count requests by their stamp."""

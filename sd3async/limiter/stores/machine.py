@@ -51,7 +51,7 @@ class MachineStore(Store):
     """
 
     slack = 0.06
-    lead = 0.25
+    lead = 1.0
 
     def __init__(self, path: Path) -> None:
         self.name = f"the file {str(path)!r}"
