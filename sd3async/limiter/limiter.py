@@ -201,7 +201,7 @@ class Limiter:
     async def _next_slot(self, supplies: list[Supply], *, is_upload: bool) -> tuple[Supply, Grant]:
         """Wait until one of these has a slot near and, if it is paced, its bucket a token."""
         while True:
-            supply = await self._open(supplies)
+            supply = await self._open(supplies, is_upload=is_upload)
             if self._buckets:
                 await self._buckets[supply.index].acquire()
             if supply in supplies:
@@ -209,11 +209,11 @@ class Limiter:
                 if grant:
                     return supply, grant
 
-    async def _open(self, supplies: list[Supply]) -> Supply:
+    async def _open(self, supplies: list[Supply], *, is_upload: bool) -> Supply:
         while True:
             now = self.clock.monotonic()
             usable = [supply for supply in supplies if not supply.is_retired] or supplies
-            near_at = {supply: supply.near_at(now) for supply in usable}
+            near_at = {supply: supply.near_at(now, is_upload=is_upload) for supply in usable}
             near = [supply for supply, instant in near_at.items() if instant <= now + TICK]
             if near:
                 return min(near, key=lambda supply: supply.rested)

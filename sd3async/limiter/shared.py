@@ -104,7 +104,7 @@ class SharedSupply(Supply):
         """See `Supply`."""
         return self.clock.monotonic() - self._store.offset[1]
 
-    def near_at(self, now: float) -> float:
+    def near_at(self, now: float, *, is_upload: bool = False) -> float:
         """See `Supply`."""
         self._enter()
         if self.freezes != self._freezes_seen:
@@ -112,7 +112,7 @@ class SharedSupply(Supply):
             return now  # the record tells what has happened
         while self._hand and self._hand[0].latest < now:
             self._hand.popleft()
-        return now if self._hand else self._back_at
+        return now if self._hand and not is_upload else self._back_at
 
     async def take(self, *, wanted: int, is_upload: bool) -> Grant | None:
         """See `Supply`."""

@@ -91,8 +91,9 @@ class Supply:
         """Return the present instant on the key's clock [s]."""
         return self.clock.monotonic()
 
-    def near_at(self, now: float) -> float:
+    def near_at(self, now: float, *, is_upload: bool = False) -> float:
         """Return from when on it is worth asking for a slot [s]."""
+        del is_upload  # see `take`
         with self._lock:
             near_at = self.key.opens_at(now) - self._lead(now)
         if near_at > now and self._may_change_unheard:
@@ -196,7 +197,7 @@ class Supply:
 class Unlimited(Supply):
     """A key that nothing holds back, and that is only counted by whoever looks."""
 
-    def near_at(self, now: float) -> float:
+    def near_at(self, now: float, *, is_upload: bool = False) -> float:
         """See `Supply`."""
         return now
 
