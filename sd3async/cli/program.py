@@ -17,6 +17,7 @@ _COMMANDS = {
     "bench": "Measure how concurrency behaves, and report it.",
     "emulator": "Run the emulator on its own.",
     "balance": "Show the credits left.",
+    "limits": "Show the rate limits that processes share: who sends what, frozen until when.",
 }
 """Each is the name of a module here and of the command in it. The help texts stand here too, so
 that listing them imports none."""

@@ -116,6 +116,7 @@ class Key:
         limit: What the server allows.
 
     Attributes:
+        limit: What the server allows.
         window: The requests the server may be counting.
         stage: Where it stands after a 429.
         last_instant: The latest instant given [s].
@@ -131,7 +132,7 @@ class Key:
         self.freezes = 0
         self.given = 0
         self.retired_until = -math.inf
-        self._limit = limit
+        self.limit = limit
         self._frozen_until = -math.inf
         self._probe = 0  # its slot's number, while it is under way
         self._probe_over_at = math.inf  # from when on it counts as accepted [s]
@@ -148,8 +149,8 @@ class Key:
         """
         window = self.window
         window.forget(now)
-        limit = self.max_requests(now) if self._severity else self._limit.max_requests
-        opens_at = max(window.opens_at(limit), self.last_instant + self._limit.spacing)
+        limit = self.max_requests(now) if self._severity else self.limit.max_requests
+        opens_at = max(window.opens_at(limit), self.last_instant + self.limit.spacing)
         if self.stage is Stage.OPEN:
             return opens_at
         return max(opens_at, self._stage_opens_at(now))
@@ -162,7 +163,7 @@ class Key:
             now: The present instant [s].
         """
         limit = self.max_requests(now)
-        span = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
+        span = self.limit.period + CLOCK_MARGIN + self.delay_bound(now)
         opens_at = max(now, self.opens_at(now))
         if self.stage is Stage.OPEN and self.window.opens_at(limit) <= now:
             opens_at = now
@@ -172,11 +173,11 @@ class Key:
             ahead_of_me = max(0, ahead - room)
         else:
             room, ahead_of_me = 0, ahead
-        if self._limit.shape == "burst" and room:
+        if self.limit.shape == "burst" and room:
             opens_at += ahead_of_me // limit * span
         elif opens_at < math.inf:
             opens_at += ahead_of_me * span / max(1, limit - 1)
-        spacing = self._limit.slowest_spacing
+        spacing = self.limit.slowest_spacing
         spaced_at = max(now, self.last_instant + spacing) + ahead * spacing
         return max(now if opens_at == math.inf else opens_at, spaced_at)
 
@@ -269,8 +270,8 @@ class Key:
 
     def _lockout(self, retry_after: float | None, *, was_refuted: bool) -> float:
         if retry_after is None or not 0 <= retry_after < math.inf:
-            return self._limit.lockout
-        return max(self._limit.lockout, retry_after) if was_refuted else retry_after
+            return self.limit.lockout
+        return max(self.limit.lockout, retry_after) if was_refuted else retry_after
 
     def probe_written(self, number: int, now: float) -> None:
         """Start, or start again, waiting for a refusal of the probe."""
@@ -292,14 +293,14 @@ class Key:
 
     def fill(self, now: float) -> None:
         """Take it for used up for two periods: what was counted is not known any more."""
-        self.window.add(now + self._limit.period + CLOCK_MARGIN, self._limit.max_requests)
+        self.window.add(now + self.limit.period + CLOCK_MARGIN, self.limit.max_requests)
 
     def observe_round_trip(self, seconds: float) -> None:
         """Learn the delay bound from the spread of quick answers."""
         self._round_trips.append(seconds)
         spread = max(self._round_trips) - min(self._round_trips)
         measured = min(_SPREAD_FACTOR * spread, _MAX_MEASURED_DELAY)
-        self._usual_delay = max(self._limit.delay_bound, measured)
+        self._usual_delay = max(self.limit.delay_bound, measured)
 
     def learn_from(self, other: "Key") -> None:
         """Take over what another one has learned of the way to the server."""
@@ -314,15 +315,15 @@ class Key:
     def max_requests(self, now: float) -> int:
         """Return how many requests in a period it allows itself, at least 1."""
         if not self._severity:
-            return self._limit.max_requests
-        return max(1, int(self._limit.max_requests * _LESS_REQUESTS ** self.severity(now)))
+            return self.limit.max_requests
+        return max(1, int(self.limit.max_requests * _LESS_REQUESTS ** self.severity(now)))
 
     def delay_bound(self, now: float) -> float:
         """Return the delay it assumes [s]."""
         if not self._severity:
             return self._usual_delay
         stretched: float = self._usual_delay * _MORE_DELAY ** self.severity(now)
-        return max(self._usual_delay, min(stretched, self._limit.period * _MAX_DELAY_SHARE))
+        return max(self._usual_delay, min(stretched, self.limit.period * _MAX_DELAY_SHARE))
 
     def frozen_until(self, now: float) -> float | None:
         """Return the end of the lock-out, or None when there is none."""
@@ -330,7 +331,7 @@ class Key:
 
     def in_period(self, now: float) -> int:
         """Return how many requests the server may count in the last period."""
-        return self.window.count_since(now - self._limit.period)
+        return self.window.count_since(now - self.limit.period)
 
     def dump(self) -> bytes:
         """Write down what other processes need to know."""
@@ -367,11 +368,11 @@ class Key:
             case Stage.PROBING:
                 return self._probe_over_at
             case Stage.RAMPING:
-                spacing = self._limit.period + CLOCK_MARGIN + self.delay_bound(now)
+                spacing = self.limit.period + CLOCK_MARGIN + self.delay_bound(now)
                 return self.last_instant + spacing / self.max_requests(now)
 
     def _begin_ramp(self, now: float) -> None:
         self._probe = 0
         self.stage = Stage.RAMPING
-        self._ramp_over_at = now + self._limit.period
+        self._ramp_over_at = now + self.limit.period
         self._calm_since = now

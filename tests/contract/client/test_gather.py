@@ -219,9 +219,7 @@ async def test_a_table_costs_nothing(start: Any) -> None:
 
     emulator, client = await start()
     frame: Any = Frame()
-    with pytest.raises(
-        InvalidRequestError, match=r"pass a list of mappings, such as \[fields\]"
-    ):
+    with pytest.raises(InvalidRequestError, match=r"pass a list of mappings, such as \[fields\]"):
         await gather_generations(client, frame)
 
     assert emulator.requests == []

@@ -29,6 +29,8 @@ async def play_and_check(
 ) -> None:
     """Play with a process for each way to the store, and look at what the server saw."""
     parties = [a_party(shelf, scenario.limit, way) for way in ways]
+    for party in parties:  # who has never seen the store cannot know what it has lost
+        (await party.acquire()).close()
     meanwhile = [asyncio.ensure_future(other) for other in others]
     outcome = await play(scenario, parties)
 
