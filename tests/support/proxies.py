@@ -117,7 +117,7 @@ def nginx(upstream: str, location: str = "", *, http: str = "") -> Generator[Pro
             port=port, upstream=urlsplit(upstream).netloc, location=location, http=http
         )
         (folder / "nginx.conf").write_text(config)
-        command = [_find("nginx"), "-p", name, "-c", "nginx.conf", "-e", "stderr"]
+        command = [find_program("nginx"), "-p", name, "-c", "nginx.conf", "-e", "stderr"]
         with _listening(command, port, folder / "output.log"):
             yield Proxy(f"http://127.0.0.1:{port}", folder / "access.log")
 
@@ -147,17 +147,23 @@ def haproxy(
         )
         (folder / "haproxy.cfg").write_text(config)
         log = folder / "output.log"
-        with _listening([_find("haproxy"), "-db", "-f", f"{name}/haproxy.cfg"], port, log):
+        with _listening([find_program("haproxy"), "-db", "-f", f"{name}/haproxy.cfg"], port, log):
             scheme = "https" if bind.startswith("ssl") else "http"
             yield Proxy(f"{scheme}://127.0.0.1:{port}", log)
 
 
-def _find(program: str) -> str:
-    """Return a program's path; without it the test is skipped, or fails where CI is set."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+def find_program(program: str, *, package: str = "", folders: str = "/usr/sbin") -> str:
+    """Return a program's path; without it the test is skipped, or fails where CI is set.
+
+    Args:
+        program: Its name.
+        package: Debian's name of what brings it, if it is another one.
+        folders: Where else to look, with colons between.
+    """
+    found = shutil.which(program, path=f"{os.environ['PATH']}:{folders}")
     if found is None:
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up(f"{program} is not installed: apt-get install {program}")
+        give_up(f"{program} is not installed: apt-get install {package or program}")
     return found
 
 
