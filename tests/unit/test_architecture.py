@@ -87,7 +87,10 @@ def test_only_the_transport_speaks_to_the_network() -> None:
     assert speakers == {"transport"}
 
 
-OPTIONAL = ["PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset"]
+OPTIONAL = [
+    *("PIL", "rich", "click", "jsonschema", "matplotlib", "pyarrow", "webdataset"),
+    *("asyncpg", "redis"),
+]
 LATER = ["imagesize"]
 """Slow to import, and not needed before a first image."""
 

@@ -6,6 +6,7 @@ mean is known to `limiter.shared` alone.
 
 from sd3async.limiter.stores.base import Store, StoreAwayError
 from sd3async.limiter.stores.machine import MachineStore, folder, since_boot
+from sd3async.models.fields import refuse
 
 __all__ = ["MachineStore", "Store", "StoreAwayError", "open_store"]
 
@@ -19,15 +20,21 @@ def open_store(share: str, name: str) -> Store:
 
     Raises:
         OSError: `"machine"`, and no file can be made.
-        ImportError: The extra that the URL needs is not installed.
+        InvalidRequestError: A URL that is none, or the extra that it needs is not installed.
     """
-    # Imported here: who shares nothing with other hosts need not have these installed.
-    if share.startswith(("redis://", "rediss://", "unix://")):
-        from sd3async.limiter.stores.redis import RedisStore
+    extra = ""
+    try:
+        # Imported here: who shares nothing with other hosts need not have these installed.
+        if share.startswith(("redis://", "rediss://", "unix://")):
+            extra = "redis"
+            from sd3async.limiter.stores.redis import RedisStore
 
-        return RedisStore(share, name)
-    if share.startswith(("postgresql://", "postgres://")):
-        from sd3async.limiter.stores.postgres import PostgresStore
+            return RedisStore(share, name)
+        if share.startswith(("postgresql://", "postgres://")):
+            extra = "postgres"
+            from sd3async.limiter.stores.postgres import PostgresStore
 
-        return PostgresStore(share, name)
+            return PostgresStore(share, name)
+    except ImportError:
+        raise refuse("share", f"needs sd3async[{extra}]: pip install 'sd3async[{extra}]'") from None
     return MachineStore(folder() / since_boot(name))
