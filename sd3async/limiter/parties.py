@@ -10,8 +10,10 @@ import struct
 
 import attrs
 
-HELPING = 16
+_MOST_SLOTS = 16
 """Most slots at once: what a process that dies takes with it."""
+
+_LARGEST_SHARE = 10  # at once no more than this part of the limit, or who comes second is far behind
 
 _KEPT = 5.0  # [s] a party is remembered after it was due
 _MOST = 64  # parties
@@ -33,15 +35,25 @@ class Party:
 
 
 class Parties:
-    """Those who asked lately, by their numbers."""
+    """Those who asked lately, by their numbers.
 
-    def __init__(self) -> None:
+    Args:
+        limit: Requests that they share in a period.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self.known: dict[int, Party] = {}
 
     def helping(self, who: int, now: float) -> int:
+        """Return how many slots a party takes at once, with the others there are."""
+        most = min(_MOST_SLOTS, self._limit // _LARGEST_SHARE)
+        return max(1, most // (len(self.rivals(who, now)) + 1))
+
+    def serve(self, who: int, now: float) -> int:
         """Return how many slots a party may take now, perhaps none."""
         mine, rivals = self._join(who, now), self.rivals(who, now)
-        helping = max(1, HELPING // (len(rivals) + 1))
+        helping = self.helping(who, now)
         least = min((rival.taken for rival in rivals), default=mine.taken)
         return max(0, min(helping, least + helping - mine.taken))
 

@@ -34,7 +34,7 @@ class Record:
     @classmethod
     def new(cls, limit: RateLimit, base_url: str) -> Self:
         """Begin with nothing."""
-        return cls(Key(limit), Parties(), base_url, os.urandom(8))
+        return cls(Key(limit), Parties(limit.max_requests), base_url, os.urandom(8))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -47,7 +47,7 @@ class Record:
             _, beginning, length = _HEAD.unpack_from(data)
             end = _HEAD.size + length
             limit, base_url = _read_words(data[_HEAD.size : end])
-            record = cls(Key(limit), Parties(), base_url, beginning)
+            record = cls(Key(limit), Parties(limit.max_requests), base_url, beginning)
             record.parties.load(record.key.load(data[end:]))
         except (struct.error, KeyError, TypeError) as error:
             raise ValueError(f"no record of a limit: {error}") from error

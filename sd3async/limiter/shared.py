@@ -14,7 +14,7 @@ import attrs
 
 from sd3async._clock import Clock
 from sd3async.limiter.key import Freeze, Key, Slot
-from sd3async.limiter.parties import HELPING, Parties
+from sd3async.limiter.parties import Parties
 from sd3async.limiter.record import Record
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.stores.base import Store, StoreAwayError
@@ -32,6 +32,7 @@ _SPEAK_AFTER = 0.1  # [s] most requests are out long before
 _SPEAK_EVERY = _PATIENCE / 4
 _RETIRED_FOR = 600.0  # [s] an account may be topped up
 _GRACE = 0.1  # [s] for coming back a little late
+_AHEAD = 0.05  # [s] before its last slot, a process comes for more
 _LOOK_AGAIN = 0.02  # [s] when others are to be served first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
 _FAREWELL = 1.0  # [s] for what is still to be told at the end
@@ -77,7 +78,7 @@ class SharedSupply(Supply):
     ) -> None:
         super().__init__(index, limit, clock)
         self._base_url = base_url
-        self.parties = Parties()
+        self.parties = Parties(limit.max_requests)
         self._store = store
         self._who = 0
         self._process = 0
@@ -236,7 +237,7 @@ class SharedSupply(Supply):
 
         def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
             slots: list[Slot] = []
-            for _ in range(min(count, parties.helping(self._who, now))):
+            for _ in range(min(count, parties.serve(self._who, now))):
                 slot = key.give(
                     now,
                     lead=self._store.lead,
@@ -247,7 +248,9 @@ class SharedSupply(Supply):
                 if slot is None:
                     break
                 slots.append(slot)
-            back_at = self._comes_back(key, parties, now, len(slots))
+            back_at = self._comes_back(key, parties, now)
+            # Not before it has used what it got: who comes first must not take a whole burst.
+            back_at = max(back_at, slots[-1].instant - _AHEAD if slots else now + _LOOK_AGAIN)
             is_hungry = wanted > len(slots)
             parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
             return slots, back_at
@@ -276,14 +279,13 @@ class SharedSupply(Supply):
         self._hand.extend(grants)
         return self._hand.popleft() if self._hand else None
 
-    def _comes_back(self, key: Key, parties: Parties, now: float, taken: int) -> float:
+    def _comes_back(self, key: Key, parties: Parties, now: float) -> float:
         """Return when this process may ask for more, with those ahead of it served [s]."""
         spacing = self.limit.period / key.max_requests(now)
-        helping = max(1, HELPING // (len(parties.rivals(self._who, now)) + 1))
+        helping = parties.helping(self._who, now)
         turn = (parties.ahead(self._who, now) + 1) * helping - 1
         opens_at, lead = min(key.opens_at(now), now + _LONGEST_PAUSE), self._store.lead
-        in_turn = min(opens_at - lead + turn * spacing, opens_at - lead / 4)
-        return max(now if taken else now + _LOOK_AGAIN, in_turn)
+        return min(opens_at - lead + turn * spacing, opens_at - lead / 4)
 
     async def _change(self, serve: Serve[T]) -> T:
         """Change the record: tell the news, and do what is asked for."""

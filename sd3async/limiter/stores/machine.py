@@ -78,7 +78,7 @@ class MachineStore(Store):
         """See `Store`."""
         with suppress(OSError):
             if self._file >= 0 and self._process == os.getpid():
-                self.heard = os.pread(self._file, 8, 0) or self.heard
+                self.heard = _read(self._file, 8) or self.heard
         return self.heard
 
     async def aclose(self) -> None:
@@ -105,12 +105,12 @@ class MachineStore(Store):
         after, result = work(before, now)
         if after != before:
             record = _HEAD.pack(after[:8], len(after), zlib.crc32(after)) + after
-            os.pwrite(self._file, record, 0)
+            _write(self._file, record)
         self.heard = after[:8]
         return result
 
     def _read(self) -> bytes:
-        record = os.pread(self._file, _MOST_BYTES, 0)
+        record = _read(self._file, _MOST_BYTES)
         if len(record) < _HEAD.size:
             return b""
         _, length, checksum = _HEAD.unpack_from(record)
@@ -154,6 +154,14 @@ if sys.platform == "win32":
         os.lseek(file, _MOST_BYTES, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
+    def _read(file: int, size: int) -> bytes:
+        os.lseek(file, 0, os.SEEK_SET)
+        return os.read(file, size)
+
+    def _write(file: int, record: bytes) -> None:
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, record)
+
 else:
 
     def _try_lock(file: int) -> bool:
@@ -164,6 +172,12 @@ else:
 
     def _unlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+    def _read(file: int, size: int) -> bytes:
+        return os.pread(file, size, 0)
+
+    def _write(file: int, record: bytes) -> None:
+        os.pwrite(file, record, 0)
 
 
 def folder() -> Path:
