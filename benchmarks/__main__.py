@@ -24,6 +24,7 @@ _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "docs" / "benchmarks.md"
 SCENARIOS = (
     "acceptance",
+    "many",
     "limit",
     "overhead",
     "uploads",
@@ -32,7 +33,16 @@ SCENARIOS = (
     "bulk",
     "start_up",
 )
-_PACKAGES = ("aiolimiter", "tenacity", "httpx", "openai", "limits", "pyrate-limiter", "uvloop")
+_PACKAGES = (
+    "aiolimiter",
+    "tenacity",
+    "httpx",
+    "openai",
+    "limits",
+    "pyrate-limiter",
+    "redis",
+    "uvloop",
+)
 _COLUMNS = {"overhead"}  # scenarios that have a column for the newest Python
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Generator
@@ -14,6 +15,8 @@ from benchmarks import workers
 from sd3async.emulator import Emulator
 from sd3async.emulator.latency import Uniform
 
+_REFUSED = 429
+
 
 @attrs.define
 class Running:
@@ -21,7 +24,8 @@ class Running:
 
     Attributes:
         url: Where it listens.
-        stats: What it saw (see `sd3async.emulator`), once it has ended.
+        stats: What it saw (see `sd3async.emulator`), once it has ended; with the number of
+            `lockouts`.
     """
 
     url: str
@@ -48,12 +52,25 @@ def running(**settings: Any) -> Generator[Running]:
             emulator.stats |= json.loads(process.stdout.readline() or "{}")
 
 
-async def _serve(latency: tuple[float, float] = (0.0, 0.0), **settings: Any) -> None:
+async def _serve(
+    latency: tuple[float, float] = (0.0, 0.0), lockout: float = 60.0, **settings: Any
+) -> None:
     loop = asyncio.get_running_loop()
-    async with Emulator(latency=Uniform(*latency), **settings) as emulator:
+    async with Emulator(latency=Uniform(*latency), lockout=lockout, **settings) as emulator:
         print(emulator.url, flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
-        print(json.dumps(attrs.asdict(emulator.stats)), flush=True)
+        stats = attrs.asdict(emulator.stats) | {"lockouts": _lockouts(emulator, lockout)}
+        print(json.dumps(stats), flush=True)
+
+
+def _lockouts(emulator: Emulator, lockout: float) -> int:
+    """Count how often the key was shut out: each time, what comes meanwhile is refused too."""
+    count, over_at = 0, -math.inf
+    for at in sorted(request.at for request in emulator.requests if request.status == _REFUSED):
+        if at >= over_at:
+            count += 1
+            over_at = at + lockout
+    return count
 
 
 if __name__ == "__main__":
