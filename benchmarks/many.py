@@ -95,7 +95,9 @@ async def _limits(redis: str) -> Callable[[], Awaitable[object]]:
     """limits' moving window; it only says yes or no, so its users ask again when it says."""
     limits: Any = importlib.import_module("limits")
     aio: Any = importlib.import_module("limits.aio")
-    storage = aio.storage.RedisStorage(f"async+{redis}", implementation="redispy")
+    storage = aio.storage.RedisStorage(
+        f"async+{redis}", implementation="redispy", connection_pool=_connections(redis)
+    )
     strategy = aio.strategies.MovingWindowRateLimiter(storage)
     item = limits.RateLimitItemPerSecond(REQUESTS, int(PERIOD))
 
@@ -109,10 +111,18 @@ async def _limits(redis: str) -> Callable[[], Awaitable[object]]:
 
 async def _pyrate_limiter(redis: str) -> Callable[[], Awaitable[object]]:
     pyrate: Any = importlib.import_module("pyrate_limiter")
-    client: Any = importlib.import_module("redis.asyncio").Redis.from_url(redis)
+    client: Any = importlib.import_module("redis.asyncio").Redis(
+        connection_pool=_connections(redis)
+    )
     rate = pyrate.Rate(REQUESTS, int(PERIOD) * pyrate.Duration.SECOND)
     limiter = pyrate.Limiter(await pyrate.RedisBucket.init([rate], client, "key"))
     return lambda: limiter.try_acquire_async("key")
+
+
+def _connections(redis: str) -> Any:
+    """Return a pool that callers wait for; the usual one fails the 101st of them."""
+    pool: Any = importlib.import_module("redis.asyncio").BlockingConnectionPool
+    return pool.from_url(redis, timeout=None)
 
 
 def run(plan: Plan) -> Result:
