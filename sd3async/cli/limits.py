@@ -32,7 +32,7 @@ def limits(*, share: str | None, base_url: str | None, as_json: bool) -> None:
     with json_errors(as_json):
         shown = run(_look(_stores(read_share(share), base_url)))
     if as_json:
-        print_json(shown)
+        print_json({"limits": shown})
     elif not shown:
         click.echo("nothing is shared here")
     for limit in () if as_json else shown:

@@ -13,7 +13,9 @@ import attrs
 _MOST_SLOTS = 16
 """Most slots at once: what a process that dies takes with it."""
 
-_LARGEST_SHARE = 10  # at once no more than this part of the limit, or who comes second is far behind
+_LARGEST_SHARE = (
+    10  # at once no more than this part of the limit, or who comes second is far behind
+)
 
 _KEPT = 5.0  # [s] a party is remembered after it was due
 _MOST = 64  # parties

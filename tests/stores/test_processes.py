@@ -112,7 +112,9 @@ async def test_four_processes_meet_no_429_and_share_alike(emulator: Emulator, wh
     assert dict(emulator.stats.by_status) == {200: 160}
     assert [end["freezes"] for end in ends] == [0, 0, 0, 0]
     served = [sum(2.5 < done - began < 5.5 for done in end["done"]) for end in ends]
-    assert max(served) <= 1.3 * min(served)  # while all are busy: the first second goes to the first
+    assert max(served) <= 1.3 * min(
+        served
+    )  # while all are busy: the first second goes to the first
 
 
 async def test_a_killed_and_a_stopped_process_cost_nobody_a_429(
