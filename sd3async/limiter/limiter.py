@@ -210,14 +210,17 @@ class Limiter:
                 await self._buckets[supply.index].acquire()
             if supply in supplies:
                 grant = await supply.take(wanted=len(self._line), is_upload=is_upload)
-                if grant:
+                if grant and supply in _usable(supplies):
                     return supply, grant
+                if grant:  # it came with the news that the key is withdrawn
+                    supply.give_back(grant)
 
     async def _open(self, supplies: list[Supply], *, is_upload: bool) -> Supply:
         while True:
             now = self.clock.monotonic()
-            usable = [supply for supply in supplies if not supply.is_retired] or supplies
-            near_at = {supply: supply.near_at(now, is_upload=is_upload) for supply in usable}
+            near_at = {
+                supply: supply.near_at(now, is_upload=is_upload) for supply in _usable(supplies)
+            }
             near = [supply for supply, instant in near_at.items() if instant <= now + TICK]
             if near:
                 return min(near, key=lambda supply: supply.rested)
@@ -260,3 +263,8 @@ class Limiter:
         self.wake()
         if self._on_freeze is not None:
             self._on_freeze(freeze)
+
+
+def _usable(supplies: list[Supply]) -> list[Supply]:
+    """Return those whose key nobody has found withdrawn, or all where none is left."""
+    return [supply for supply in supplies if not supply.is_retired] or supplies

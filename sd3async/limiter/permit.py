@@ -122,5 +122,4 @@ class Permit:
         return now
 
     def _latest_count(self) -> float:
-        now = self._clock.monotonic()
-        return now + self._supply.key.delay_bound(now)
+        return self._clock.monotonic() + self._supply.key.delay_bound(self._supply.now())

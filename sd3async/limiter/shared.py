@@ -195,7 +195,10 @@ class SharedSupply(Supply):
 
     def wait_behind(self, ahead: int) -> float:
         """See `Supply`."""
-        return 0.0 if ahead < len(self._hand) else super().wait_behind(ahead)
+        if ahead < len(self._hand):
+            return 0.0
+        rivals = len(self.parties.rivals(self._who, self.now()))
+        return super().wait_behind(ahead * (rivals + 1))
 
     def of_others(self) -> int:
         """See `Supply`."""
@@ -207,6 +210,8 @@ class SharedSupply(Supply):
     async def aclose(self) -> None:
         """See `Supply`."""
         self._enter()
+        while self._hand:  # others may want what nobody here does
+            self.give_back(self._hand.popleft())
         with suppress(TimeoutError, StoreAwayError):
             async with asyncio.timeout(_FAREWELL):
                 await self._say()
@@ -222,6 +227,8 @@ class SharedSupply(Supply):
         loop = asyncio.get_running_loop()
         if loop is not self._loop or self._process != os.getpid():
             if self._process != os.getpid():
+                if self._process:
+                    self._news.clear()  # the parent tells its own
                 self._process, self._who = os.getpid(), random.getrandbits(62)
             self._loop = loop
             self._changing = asyncio.Lock()
@@ -248,9 +255,7 @@ class SharedSupply(Supply):
                 if slot is None:
                     break
                 slots.append(slot)
-            back_at = self._comes_back(key, parties, now)
-            # Not before it has used what it got: who comes first must not take a whole burst.
-            back_at = max(back_at, slots[-1].instant - _AHEAD if slots else now + _LOOK_AGAIN)
+            back_at = self._comes_back(key, parties, now, slots)
             is_hungry = wanted > len(slots)
             parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
             return slots, back_at
@@ -279,13 +284,20 @@ class SharedSupply(Supply):
         self._hand.extend(grants)
         return self._hand.popleft() if self._hand else None
 
-    def _comes_back(self, key: Key, parties: Parties, now: float) -> float:
+    def _comes_back(self, key: Key, parties: Parties, now: float, slots: list[Slot]) -> float:
         """Return when this process may ask for more, with those ahead of it served [s]."""
+        rivals = parties.rivals(self._who, now)
+        if not slots and rivals and key.opens_at(now) <= now + self._store.lead:  # they come first
+            return max(now + _LOOK_AGAIN, min(rival.due for rival in rivals) - _GRACE)
         spacing = self.limit.period / key.max_requests(now)
         helping = parties.helping(self._who, now)
         turn = (parties.ahead(self._who, now) + 1) * helping - 1
-        opens_at, lead = min(key.opens_at(now), now + _LONGEST_PAUSE), self._store.lead
-        return min(opens_at - lead + turn * spacing, opens_at - lead / 4)
+        opens_at, lead = key.opens_at(now), self._store.lead
+        if opens_at == math.inf:  # until an upload is out, which nobody can foresee
+            opens_at = now + _LONGEST_PAUSE
+        in_turn = min(opens_at - lead + turn * spacing, opens_at - lead / 4)
+        # Not before it has used what it got: who comes first must not take a whole burst.
+        return max(in_turn, slots[-1].instant - _AHEAD if slots else now + _LOOK_AGAIN)
 
     async def _change(self, serve: Serve[T]) -> T:
         """Change the record: tell the news, and do what is asked for."""
@@ -322,8 +334,9 @@ class SharedSupply(Supply):
     def _tell(self, change: Change, *, at_once: bool = True) -> None:
         self._news.append(change)
         if at_once:
-            self._enter()
-            _ = self._spawn(self._say())
+            with suppress(RuntimeError):  # the loop has ended: the next change tells it
+                self._enter()
+                _ = self._spawn(self._say())
 
     async def _say(self) -> None:
         while self._news:

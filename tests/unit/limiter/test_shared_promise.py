@@ -13,7 +13,7 @@ from unit.limiter.loops import CLOCK, run
 from unit.limiter.scenarios import ALL_SERVERS, Scenario, play, scenarios
 from unit.limiter.stores import Shelf, ShelfStore
 
-EXAMPLES = 150
+EXAMPLES = 60
 WAYS = st.lists(st.sampled_from([0.0, 0.002, 0.03]), min_size=2, max_size=4)
 
 

@@ -1,0 +1,175 @@
+"""One key in several processes, in virtual time."""
+
+import asyncio
+
+import pytest
+
+from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
+from sd3async.limiter.shared import SharedSupply
+from sd3async.limiter.window import CLOCK_MARGIN
+from unit.limiter.loops import CLOCK, at, run
+from unit.limiter.stores import Shelf, ShelfStore
+
+LIMIT = RateLimit(max_requests=150, delay_bound=0.22)
+
+
+def a_party(shelf: Shelf, limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter:
+    """Return the limiter of a process."""
+    supplies = [SharedSupply(key, limit, CLOCK, ShelfStore(shelf)) for key in range(keys)]
+    return Limiter(limit, clock=CLOCK, supplies=supplies)
+
+
+async def send(party: Limiter, sent: list[float] | None = None) -> Permit:
+    """Send a request; when its permit was lost, with another."""
+    while True:
+        with await party.acquire() as permit:
+            try:
+                await permit.ready()
+            except PermitLostError:
+                continue
+            permit.written()
+            if sent is not None:
+                sent.append(CLOCK.monotonic())
+            return permit
+
+
+async def keep_busy(party: Limiter, requests: int) -> list[float]:
+    """Send so many requests, all waiting from the beginning; return when they went."""
+    sent: list[float] = []
+    await asyncio.gather(*(send(party, sent) for _ in range(requests)))
+    return sent
+
+
+@pytest.mark.parametrize("processes", [1, 4, 16])
+def test_busy_processes_use_the_ceiling_and_share_it_alike(processes: int) -> None:
+    """Four workers with one key used to need five times as long as one."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        each = max(100, 600 // processes)
+        sent = await asyncio.gather(*(keep_busy(a_party(shelf), each) for _ in range(processes)))
+
+        everything = sorted(instant for instants in sent for instant in instants)
+        rate = 300 / (everything[-1] - everything[-301])
+        assert rate >= 0.95 * LIMIT.ceiling
+        assert everything[149] < 1.5
+        end = min(instants[-1] for instants in sent)  # while all are busy
+        served = [sum(10.0 < instant < end for instant in instants) for instants in sent]
+        assert max(served) <= 1.3 * min(served)
+        assert shelf.changes < (0.2 if processes == 1 else 2.0) * len(everything)
+
+    run(main())
+
+
+def test_a_429_in_one_process_voids_the_slots_of_the_others() -> None:
+    """What was given before the lock-out must not be sent into it."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        mine, other = a_party(shelf), a_party(shelf)
+        permit = await other.acquire()
+        (await send(mine)).refused(None)
+        await asyncio.sleep(0)
+
+        with pytest.raises(PermitLostError):
+            await permit.ready()
+        again = asyncio.create_task(other.acquire(retry=True))
+        await asyncio.sleep(0.1)
+        assert other.estimated_wait() > LIMIT.lockout - 1
+        again.cancel()
+
+    run(main())
+
+
+def test_one_process_probes_for_all_of_them() -> None:
+    """Four probes at the end of a lock-out are three too many."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        parties = [a_party(shelf) for _ in range(4)]
+        (await send(parties[0])).refused(None)
+
+        permits = [asyncio.create_task(party.acquire()) for party in parties]
+        await at(LIMIT.lockout + 1.0)
+
+        assert sum(permit.done() for permit in permits) == 1
+        for permit in permits:
+            permit.cancel()
+
+    run(main())
+
+
+def test_a_key_that_is_withdrawn_is_left_alone_by_all_who_have_another() -> None:
+    """Each process finding out by itself is as many 401s."""
+
+    async def main() -> None:
+        shelves = [Shelf(), Shelf()]
+        parties = [
+            Limiter(
+                LIMIT,
+                clock=CLOCK,
+                supplies=[
+                    SharedSupply(key, LIMIT, CLOCK, ShelfStore(shelf))
+                    for key, shelf in enumerate(shelves)
+                ],
+            )
+            for _ in range(2)
+        ]
+        assert {(await send(parties[1])).key for _ in range(4)} == {0, 1}
+        assert parties[0].retire(0)
+        await asyncio.sleep(1.0)
+
+        assert {(await send(parties[1])).key for _ in range(4)} == {1}
+
+    run(main())
+
+
+def test_closing_gives_the_slots_in_hand_to_the_others() -> None:
+    """Fifteen slots that nobody uses are a second of everybody's time."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        leaving, staying = a_party(shelf), a_party(shelf)
+        waiting = [asyncio.create_task(leaving.acquire()) for _ in range(10)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        await leaving.aclose()
+
+        await send(staying)
+        assert staying.state().in_window <= 2
+
+    run(main())
+
+
+def test_a_damaged_record_is_taken_for_used_up() -> None:
+    """Nobody knows what it said, and one request too many costs a minute."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        party = a_party(shelf)
+        await send(party)
+        shelf.record = b"what a crash has left"
+
+        instant = (await send(party)).instant
+
+        assert instant >= 2 * (LIMIT.period + CLOCK_MARGIN)
+
+    run(main())
+
+
+def test_the_state_tells_the_others_part() -> None:
+    """Who wonders where the limit has gone sees it."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        mine, other = a_party(shelf), a_party(shelf)
+        await keep_busy(other, 20)
+        await send(mine)
+
+        state = mine.state()
+        assert (state.in_window, state.of_others) == (21, 20)
+
+    run(main())
