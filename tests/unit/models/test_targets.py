@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param("folder", "'folder' is a folder", id="folder"),
         pytest.param(Path("folder"), "'folder' is a folder", id="folder's path"),
         pytest.param("new/", "is a folder", id="new folder"),
-        pytest.param("a\0.png", r"cannot write 'a\x00.png': embedded null", id="NUL"),
+        pytest.param("a\0.png", "embedded null", id="NUL"),
         pytest.param("\ud800.png", "surrogates not allowed", id="half a character"),
         pytest.param("gone/a.png", "cannot write 'gone/a.png': no such file", id="no folder"),
         pytest.param(
