@@ -32,6 +32,7 @@ from support.raw import (
     read,
     thread_server,
     transport,
+    until,
 )
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -236,19 +237,20 @@ async def test_no_connection_means_that_nothing_was_sent() -> None:
 
 async def test_a_waiting_call_holds_one_descriptor() -> None:
     """A second one is needed only until the request is acknowledged."""
+    arrived = 0
     release = asyncio.Event()
 
     async def behave(peer: Peer) -> None:
+        nonlocal arrived
         await peer.request()
+        arrived += 1
         await release.wait()
         await peer.answer(b"ok")
 
     async with raw_server(behave) as url, transport() as through:
         before = descriptors()
         calls = [asyncio.create_task(exchange(through, post(url))) for _ in range(5)]
-        await asyncio.sleep(1.2)
-        during = descriptors()
+        await until(lambda: arrived == 5)
+        await until(lambda: descriptors() - before == 10)  # both ends are in this process
         release.set()
         await asyncio.gather(*calls)
-
-    assert during - before == 10  # both ends are in this process
