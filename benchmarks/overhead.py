@@ -46,8 +46,8 @@ class _Load:
 
 
 _LOADS = (
-    _Load("1 KB answers, 50 callers", 1024, 50, 100, 21, 1.5),
-    _Load("1.5 MB answers, 20 callers", 1_500_000, 20, 20, 21, 1.15),
+    _Load("1 KB answers, 50 callers", 1024, 50, 100, 21, 1.0),
+    _Load("1.5 MB answers, 20 callers", 1_500_000, 20, 20, 21, 1.0),
 )
 _PROMPT = "a lighthouse at dusk, waves breaking on the rocks"
 

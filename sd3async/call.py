@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
@@ -71,21 +70,15 @@ class Lender(Protocol):
     """What the session manager lends to its calls."""
 
     clock: Clock
+    headers: tuple[dict[str, str], ...]
     keys: tuple[str, ...]
     limiter: Limiter
     service: Service
+    slots: asyncio.Semaphore
     transport: Transport
 
     def estimated_wait(self, *, retry: bool) -> float:
         """Return how long a call waits for leave to be sent [s]."""
-        ...
-
-    def headers(self, key: int) -> dict[str, str]:
-        """Return the request headers of one key."""
-        ...
-
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        """Hold a connection slot."""
         ...
 
 
@@ -150,7 +143,7 @@ class Call(Generic[T]):
         try:
             async with self._scope:
                 self._check_time(retry=False)
-                async with self._session.slot():
+                async with self._session.slots:
                     self._slot_wait = self.clock.monotonic() - self._began
                     self._doing = "while preparing what to send"
                     async with self._exchange:
@@ -210,16 +203,21 @@ class Call(Generic[T]):
         )
 
     async def _attempts(self) -> T:
-        async for attempt in tenacity.AsyncRetrying(
+        attempts = tenacity.AsyncRetrying(
             sleep=self.clock.sleep,
             retry=tenacity.retry_if_exception(self._wants_another),
             wait=self._wait,
             stop=lambda state: state.upcoming_sleep > self._time_left(),
             before_sleep=self._before_sleep,
             reraise=True,
-        ):
-            with attempt:
-                return await self._try()
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    return await self._try()
+        finally:
+            # It holds itself by this, and with it all of the call, until garbage is collected.
+            vars(attempts).pop("_retry_state", None)
         raise AssertionError("tenacity tries until something is returned or raised")
 
     async def _try(self) -> T:
@@ -248,7 +246,7 @@ class Call(Generic[T]):
 
     async def _send(self, attempt: "_Attempt") -> T:
         self._doing = "while waiting for the answer"
-        headers = self._session.headers(attempt.permit.key) | self._options.headers
+        headers = self._session.headers[attempt.permit.key] | self._options.headers
         message = self._exchange.message(self._session.service.base_url, headers)
         attempt.size = message.body.length
         with await self._session.transport.send(
@@ -272,14 +270,15 @@ class Call(Generic[T]):
         if not self._exchange.credits or 300 <= answer.status < 500:
             # An answer that needed no generation says how long the way is.
             self._session.limiter.observe_round_trip(attempt.permit.key, attempt.round_trip)
-        self.tell(
-            Answered,
-            attempt.answered_at,
-            attempt=self.attempts,
-            status=answer.status,
-            request_id=read_request_id(answer.headers, self.secrets),
-            seconds=attempt.round_trip,
-        )
+        if self._options.announce:
+            self.tell(
+                Answered,
+                attempt.answered_at,
+                attempt=self.attempts,
+                status=answer.status,
+                request_id=read_request_id(answer.headers, self.secrets),
+                seconds=attempt.round_trip,
+            )
 
     async def _refusal(self, answer: Answer) -> APIError:
         return read_error(
@@ -386,6 +385,7 @@ class Call(Generic[T]):
             problem=problem_of(error) if error is not None else "",
             unknown_charges=self.unknown_charges,
         )
+        self._attempt = None  # it knows its call: neither is left to the garbage collector
 
     def tell(self, event: type[Event], at: float, **facts: object) -> None:
         """Tell the observers of an event."""

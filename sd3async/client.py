@@ -273,7 +273,7 @@ class SD3Client:
         It counts lock-outs and everybody in the line, as things stand. A service can tell it to
         its own callers, as the `Retry-After` of a 503.
         """
-        return self._session.estimated_wait()
+        return self._session.estimated_wait(is_new=True)
 
     async def sd3(
         self,

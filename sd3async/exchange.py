@@ -7,8 +7,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
-import attrs
-
 from sd3async._files import disk_words
 from sd3async.endpoints import BALANCE_PATH, PATHS
 from sd3async.errors import RequestTimeoutError
@@ -158,9 +156,8 @@ class Generation(Exchange[GeneratedImage]):
 
 async def _lay_out(request: GenerationRequest) -> MultipartBody:
     uploads: dict[str, Upload] = {}
-    for attribute in attrs.fields(type(request)):
-        source = getattr(request, attribute.name)
-        if isinstance(source, ImageSource):
-            upload = uploads[attribute.name] = await prepare(source, attribute.name)
+    for name, value in request.given().items():
+        if isinstance(value, ImageSource):
+            upload = uploads[name] = await prepare(value, name)
             check_image(upload.facts)
     return encode(form_fields(request), uploads)

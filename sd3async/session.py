@@ -3,8 +3,6 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from sd3async import config
@@ -37,6 +35,8 @@ class Session:
         announce: Told when a key is frozen.
 
     Attributes:
+        headers: The request headers of each key.
+        slots: Held from before the first permit of a call to the end of its last attempt.
         limiter: Grants the permits of all keys.
         freezes: How many times a 429 has stopped a key.
     """
@@ -54,6 +54,7 @@ class Session:
         announce: Announcer,
     ) -> None:
         self.keys = keys
+        self.headers = tuple(_headers(key) for key in keys)
         self.service = service
         self.rate_limit = rate_limit
         self.transport = transport
@@ -96,35 +97,16 @@ class Session:
             if self._is_to_close and not self._calls:
                 await self._close_if_unused()
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        """Hold a connection slot: from before the first permit to the end of the last attempt."""
-        slots, queue = self._slots, self._queue
-        queue.append(None)
-        try:
-            await slots.acquire()
-        finally:
-            queue.pop()
-        try:
-            yield
-        finally:
-            slots.release()
-
-    def estimated_wait(self, *, retry: bool = False) -> float:
-        """Return how long a call that began now would wait for leave to be sent [s].
+    def estimated_wait(self, *, retry: bool = False, is_new: bool = False) -> float:
+        """Return how long a call waits for leave to be sent, as things stand [s].
 
         Args:
             retry: Whether it goes before all others.
+            is_new: Whether it is yet to be made, and not among those under way.
         """
-        ahead = 0 if retry or self._loop is None else len(self._queue)
-        return self.limiter.estimated_wait(retry=retry, behind=ahead)
-
-    def headers(self, key: int) -> dict[str, str]:
-        """Return the request headers of one key."""
-        return {
-            "authorization": config.Secret(f"Bearer {self.keys[key]}"),
-            "user-agent": config.USER_AGENT,
-        }
+        others = len(self._calls) if is_new else len(self._calls) - 1
+        without_slot = 0 if retry else max(0, others - self.max_in_flight)
+        return self.limiter.estimated_wait(retry=retry, behind=without_slot)
 
     async def enter(self, user: object) -> None:
         """Take note that a user has entered; nobody else's leaving closes its connections."""
@@ -169,8 +151,7 @@ class Session:
                 "this client is in use in another event loop; make one client for each"
             )
         self._loop = loop
-        self._slots = asyncio.Semaphore(self.max_in_flight)
-        self._queue: list[None] = []
+        self.slots = asyncio.Semaphore(self.max_in_flight)
         self._calls = {}  # without those of a loop that ended in their middle
         self._entered.clear()
 
@@ -179,3 +160,7 @@ class Session:
         self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
         for call in list(self._calls):
             call.end_if_late()
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"authorization": config.Secret(f"Bearer {key}"), "user-agent": config.USER_AGENT}

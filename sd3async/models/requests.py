@@ -75,17 +75,22 @@ class GenerationRequest:
         """The documented price of one success [credits; 1,000 are 10 dollars]."""
         return _CREDITS[getattr(self, "model", None) or self.endpoint]
 
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are set, as they are."""
+        names = (field.name for field in attrs.fields(type(self)))
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, and `endpoint`, ready for JSON.
 
         Raises:
             InvalidRequestError: An image was given as a stream, a callable or a Pillow image.
         """
-        fields = {"endpoint": self.endpoint, **attrs.asdict(self, recurse=False)}
+        fields = {"endpoint": self.endpoint, **self.given()}
         for name, value in fields.items():
             if isinstance(value, ImageSource):
                 fields[name] = value.to_text(name)
-        return {name: value for name, value in fields.items() if value is not None}
+        return fields
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

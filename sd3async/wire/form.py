@@ -1,7 +1,5 @@
 """What a request says: the text fields of its form."""
 
-import attrs
-
 from sd3async.models.requests import GenerationRequest
 from sd3async.models.sources import ImageSource
 
@@ -18,7 +16,9 @@ def form_fields(request: GenerationRequest) -> dict[str, str]:
         Names and values, without the image. Zero is a value; only None is left out.
     """
     fields: dict[str, str] = {}
-    for name, value in attrs.asdict(request, recurse=False).items():
-        if value is not None and not isinstance(value, ImageSource):
-            fields[name] = value if isinstance(value, str) else repr(value)
+    for name, value in request.given().items():
+        if isinstance(value, str):
+            fields[name] = value
+        elif not isinstance(value, ImageSource):
+            fields[name] = repr(value)
     return fields

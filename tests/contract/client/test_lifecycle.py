@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import weakref
 from base64 import b64encode
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from sd3async import (
     AuthenticationError,
+    CoreRequest,
     PaymentRequiredError,
     RateLimit,
     RateLimitError,
@@ -503,6 +505,25 @@ async def test_a_bad_connection_pool_leaves_no_file_open(start: Any, tmp_path: P
     await asyncio.sleep(1)
 
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@pytest.mark.parametrize("fault", [None, Fault.status(500)])
+async def test_a_call_leaves_nothing_to_the_garbage_collector(
+    start: Any, fault: Fault | None
+) -> None:
+    """What a call held would stay in memory until then: its request, with an image to upload."""
+    _, client = await start(faults=[None, fault])
+    await client.core("warms up")
+    gc.collect()
+    gc.disable()
+    try:
+        request = CoreRequest("a")
+        is_alive = weakref.ref(request)
+        await client.generate(request)
+        del request
+        assert not is_alive()
+    finally:
+        gc.enable()
 
 
 async def test_closing_gives_the_connections_back(start: Any) -> None:
