@@ -133,6 +133,7 @@ class Key:
         self.given = 0
         self.retired_until = -math.inf
         self.limit = limit
+        self._spacing = limit.spacing
         self._frozen_until = -math.inf
         self._probe = 0  # its slot's number, while it is under way
         self._probe_over_at = math.inf  # from when on it counts as accepted [s]
@@ -150,7 +151,7 @@ class Key:
         window = self.window
         window.forget(now)
         limit = self.max_requests(now) if self._severity else self.limit.max_requests
-        opens_at = max(window.opens_at(limit), self.last_instant + self.limit.spacing)
+        opens_at = max(window.opens_at(limit), self.last_instant + self._spacing)
         if self.stage is Stage.OPEN:
             return opens_at
         return max(opens_at, self._stage_opens_at(now))

@@ -218,13 +218,15 @@ class Limiter:
     async def _open(self, supplies: list[Supply], *, is_upload: bool) -> Supply:
         while True:
             now = self.clock.monotonic()
-            near_at = {
-                supply: supply.near_at(now, is_upload=is_upload) for supply in _usable(supplies)
-            }
-            near = [supply for supply, instant in near_at.items() if instant <= now + TICK]
+            near, soonest = [], math.inf
+            for supply in _usable(supplies):
+                near_at = supply.near_at(now, is_upload=is_upload)
+                soonest = min(soonest, near_at)
+                if near_at <= now + TICK:
+                    near.append(supply)
             if near:
-                return min(near, key=lambda supply: supply.rested)
-            await self._pause(now, min(near_at.values()))
+                return near[0] if len(near) == 1 else min(near, key=lambda supply: supply.rested)
+            await self._pause(now, soonest)
 
     async def _pause(self, now: float, until: float) -> None:
         """Wait until an instant, which may be never, or until something changes."""
@@ -267,4 +269,6 @@ class Limiter:
 
 def _usable(supplies: list[Supply]) -> list[Supply]:
     """Return those whose key nobody has found withdrawn, or all where none is left."""
+    if len(supplies) == 1:
+        return supplies
     return [supply for supply in supplies if not supply.is_retired] or supplies
