@@ -36,7 +36,9 @@ async def measure_ours(*, url: str, shape: Shape, prompts: int) -> dict[str, flo
     """Generate everything; return how many images came, and in how many seconds."""
     workers.pin("client")
     texts = [f"prompt {number}" for number in range(prompts)]
-    async with SD3Client("sk-bench", base_url=url, rate_limit=RateLimit(shape=shape)) as client:
+    async with SD3Client(
+        "sk-bench", base_url=url, rate_limit=RateLimit(shape=shape), share="process"
+    ) as client:
         began = time.perf_counter()
         outcomes = await gather_generations(client, texts)
         seconds = time.perf_counter() - began

@@ -79,8 +79,6 @@ class BulkJob:
 
     Attributes:
         summary: What came of the job, once it has been left; None before.
-        rest: How long it waits before it sends anything, because an earlier run's requests are
-            still in the window of the rate limit [s].
     """
 
     def __init__(
@@ -129,7 +127,6 @@ class BulkJob:
         self._balance_before: float | None = None
         self._freezes_before = 0
         self.summary: JobSummary | None = None
-        self.rest = 0.0
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(out={str(self.out)!r})"
@@ -255,28 +252,11 @@ class BulkJob:
         self._counters.resumed = self._counters.done
         self._counters.adopted = adopted
         self._budget.spent = totals.credits + totals.unknown_credits
-        self.rest = await self._window_left(totals.to_send)
-
-    async def _window_left(self, to_send: int) -> float:
-        """Return for how long the last run's requests keep this one from a first burst [s].
-
-        The limiter of this process knows nothing of them, the server does: a burst on top of
-        them would lock the key out for a minute.
-        """
-        limit = self._client.rate_limit
-        if limit.is_unlimited:
-            return 0.0
-        now = self._clock.time()
-        recent, last = await self._journal.sent_since(now - limit.period)
-        if recent == 0 or recent + to_send <= limit.max_requests:
-            return 0.0
-        return min(limit.period, max(0.0, last + limit.period - now)) + limit.delay_bound
 
     async def _recover(self) -> tuple[int, int]:
         return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
 
     async def _begin(self) -> None:
-        await self._clock.sleep(self.rest)
         self._balance_before = await self._balance()
 
     def _make_runner(self) -> Runner:

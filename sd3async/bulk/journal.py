@@ -264,20 +264,6 @@ class Journal:
         """Count."""
         return await self.store.submit(count_totals)
 
-    async def sent_since(self, instant: float) -> tuple[int, float]:
-        """Return how many items were sent after an instant, and when the last one was.
-
-        Args:
-            instant: Seconds since the epoch.
-        """
-        count, last = await self.store.submit(
-            lambda db: db.execute(
-                "SELECT count(*), coalesce(max(sent_at), ?) FROM items WHERE sent_at > ?",
-                (instant, instant),
-            ).fetchone()
-        )
-        return int(count), float(last)
-
     async def meta(self, name: str) -> str | None:
         """Return what was written beside the items, or None."""
         row = await self.store.submit(

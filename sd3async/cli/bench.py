@@ -351,7 +351,8 @@ def run(
         cap = options["max_credits"]
         budget = Budget() if cap is None else Budget(cap)
         try:
-            exits.run(_measure(plan, file, url=url, keys=keys, budget=budget))
+            share = "process" if emulator else None
+            exits.run(_measure(plan, file, url=url, keys=keys, share=share, budget=budget))
         except KeyboardInterrupt:
             with suppress(ResultsError):  # too early for any
                 outputs.show(read_session(path))
@@ -387,7 +388,13 @@ def compare_command(*, before: Path, after: Path, as_json: bool) -> None:
 
 
 async def _measure(
-    plan: Plan, file: TextIO, *, url: str, keys: tuple[str, ...], budget: Budget
+    plan: Plan,
+    file: TextIO,
+    *,
+    url: str,
+    keys: tuple[str, ...],
+    share: str | None,
+    budget: Budget,
 ) -> None:
     header = Header(
         created=surroundings.now(),
@@ -406,6 +413,7 @@ async def _measure(
         keys,
         base_url=url,
         rate_limit=plan.limit,
+        share=share,
         retry=plan.retry,
         max_in_flight=plan.max_in_flight,
     ) as client:

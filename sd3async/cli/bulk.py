@@ -259,8 +259,6 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
         _job(client, order) as job,
     ):
         tell_changes(job.stats)
-        if job.rest:
-            exits.say(f"waiting {job.rest:.0f} s, until the limit has forgotten the last run")
         with _graceful(job), _progress(client, job):
             await job.run()
         if order.report:

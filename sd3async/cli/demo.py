@@ -155,6 +155,7 @@ async def _run(out: Path, count: int) -> Result:
             EMULATED_KEY,
             base_url=server.url,
             rate_limit=limit,
+            share="process",
             retry=RetryPolicy(wait=0.4, max_wait=2.0),
             observers=[progress.tell],
         ) as client,

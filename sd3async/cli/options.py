@@ -91,7 +91,7 @@ async def client_from_options(
     say("emulated: images come from an emulator in this process, nothing is charged")
     async with (
         Emulator(**(emulator_settings or {})) as server,
-        SD3Client(EMULATED_KEY, base_url=server.url, **settings) as client,
+        SD3Client(EMULATED_KEY, base_url=server.url, share="process", **settings) as client,
     ):
         yield client
 

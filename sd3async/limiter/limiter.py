@@ -5,9 +5,9 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import attrs
-from aiolimiter import AsyncLimiter
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.limiter.key import TICK, Freeze
@@ -15,6 +15,9 @@ from sd3async.limiter.lag import LagWatch
 from sd3async.limiter.permit import Permit
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.supply import Grant, Supply, Unlimited
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 logger = logging.getLogger("sd3async.limiter")
 
@@ -199,8 +202,16 @@ class Limiter:
         self._front = asyncio.Lock()
         self._line: list[None] = []
         self._alarm: asyncio.Future[None] | None = None
+        self._buckets = self._make_buckets()
+
+    def _make_buckets(self) -> "list[AsyncLimiter]":
         bucket = self.limit.bucket
-        self._buckets = [AsyncLimiter(*bucket) for _ in self._supplies] if bucket else []
+        if bucket is None:
+            return []
+        # Imported here: it costs a tenth of what this package adds to aiohttp's import.
+        from aiolimiter import AsyncLimiter
+
+        return [AsyncLimiter(*bucket) for _ in self._supplies]
 
     async def _next_slot(self, supplies: list[Supply], *, is_upload: bool) -> tuple[Supply, Grant]:
         """Wait until one of these has a slot near and, if it is paced, its bucket a token."""
@@ -218,7 +229,8 @@ class Limiter:
     async def _open(self, supplies: list[Supply], *, is_upload: bool) -> Supply:
         while True:
             now = self.clock.monotonic()
-            near, soonest = [], math.inf
+            near: list[Supply] = []
+            soonest = math.inf
             for supply in _usable(supplies):
                 near_at = supply.near_at(now, is_upload=is_upload)
                 soonest = min(soonest, near_at)

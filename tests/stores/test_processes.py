@@ -9,6 +9,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -175,3 +176,28 @@ async def test_a_store_that_is_restarted_breaks_nothing(
         await asyncio.gather(*map(told, running))
 
     assert dict(emulator.stats.by_status) == {200: 100}
+
+
+async def test_a_job_right_behind_another_meets_no_429(tmp_path: Path) -> None:
+    """What the first run sent is still in the server's window, its two looks at the balance too."""
+    settings = {
+        "STABILITY_API_KEY": KEY,
+        "SD3ASYNC_SHARE": "machine",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    async with Emulator(arrival_jitter=0.15, image_bytes=1000, latency=0.5) as emulator:
+        for name, count in (("first", 100), ("second", 60)):
+            manifest = tmp_path / f"{name}.txt"
+            manifest.write_text("".join(f"{name} {number}\n" for number in range(count)))
+            arguments = [str(manifest), "--out", str(tmp_path / name), "--base-url", emulator.url]
+            job = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "sd3async", "bulk", "--no-report", *arguments),
+                env=os.environ | settings,
+                stderr=PIPE,
+            )
+            _, words = await job.communicate()
+            assert job.returncode == 0, words.decode()
+
+        assert emulator.paid == 160
+        assert emulator.refused == 0
+        assert emulator.max_in_any_window() == 150

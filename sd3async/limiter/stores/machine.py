@@ -28,6 +28,7 @@ _HEAD = struct.Struct("=8sII")  # what is heard, length, checksum
 _MOST_BYTES = 64 * 1024
 _PATIENCE = 2.0  # [s] a lock is held for 0.1 ms: whoever holds it longer is stopped
 _PAUSE = 0.002  # [s]
+_OLD = 30 * 86_400.0  # [s] whoever has sent nothing for so long holds nothing
 
 
 def boot_clock() -> float:
@@ -59,6 +60,8 @@ class MachineStore(Store):
         self._path = path
         self._file = -1
         self._process = 0  # a fork shares the lock with its parent: it needs a file of its own
+        if not path.exists():
+            _delete_old(path.parent)
         self._open()
         self._close()
 
@@ -198,6 +201,14 @@ def since_boot(name: str) -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         name += hashlib.sha256(f"{os.uname().nodename}{boot}".encode()).hexdigest()[:8]
     return name
+
+
+def _delete_old(where: Path) -> None:
+    """Delete the files that nobody has used for a month: most are of an earlier start."""
+    for path in where.glob("*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _OLD:
+                path.unlink()
 
 
 def stores_here() -> Iterator[MachineStore]:

@@ -1,7 +1,6 @@
 """What a crash leaves behind, and what the next run makes of it."""
 
 import asyncio
-import contextlib
 import json
 import sqlite3
 from contextlib import closing
@@ -10,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from sd3async import SD3Client
 from sd3async.bulk.journal import Journal
 from sd3async.bulk.records import ItemRecord
-from sd3async.emulator.virtual_time import LoopClock
 
 PROMPTS = [f"p{number}" for number in range(10)]
 
@@ -139,39 +136,6 @@ async def test_few_items_are_marked_as_sent_that_only_wait_for_the_limit(site: A
 
     assert arrived == 149  # the balance was the first of 150
     assert arrived <= marked <= arrived + 16
-
-
-async def test_a_new_process_waits_until_the_server_has_forgotten_the_last(site: Any) -> None:
-    """A first burst on top of the last run's requests would lock the key out for a minute."""
-    here = await site(latency=0.5)
-    source = [f"p{number}" for number in range(180)]
-
-    async def work() -> None:
-        async with here.job(source) as job:
-            await job.run()
-
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(work(), 2.0)
-    clock = LoopClock()
-    async with SD3Client("sk-test", base_url=here.emulator.url, clock=clock) as fresh:
-        here.client = fresh
-        async with here.job(source) as rest:
-            await rest.run()
-
-    assert rest.stats.resumed == 149  # the balance was the first of 150
-    assert 5.0 < rest.rest <= 10.3
-    assert rest.stats.done == 180
-    assert here.emulator.refused == 0
-
-
-async def test_a_small_rest_does_not_wait(site: Any) -> None:
-    """Running three prompts twice must not take ten seconds."""
-    here, _ = await finished(site)
-    async with here.job([*PROMPTS, "more"]) as job:
-        assert job.rest == 0.0
-        await job.run()
-
-    assert job.stats.done == 11
 
 
 async def test_a_job_at_the_limit_takes_no_longer_than_the_limit_asks(site: Any) -> None:

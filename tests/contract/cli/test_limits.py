@@ -34,6 +34,13 @@ def test_every_shared_limit_is_shown_and_the_key_is_nowhere(
     assert KEY.encode() not in kept.read_bytes() + bytes(kept)
 
 
+def test_an_emulator_in_the_same_process_shares_nothing(run: Run, tmp_path: Path) -> None:
+    """Nobody else can reach it; a file for each try would fill the folder."""
+    assert run("generate", "a fox", "-o", "fox.png", "--emulator").exit_code == 0
+
+    assert not (tmp_path / "cache").exists()
+
+
 def test_where_nothing_is_shared_it_says_so(run: Run) -> None:
     """An empty screen leaves people guessing."""
     assert run("limits").stdout == "nothing is shared here\n"

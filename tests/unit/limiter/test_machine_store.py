@@ -1,0 +1,32 @@
+"""The file that processes of one machine share; its contract is in `tests/stores`."""
+
+import os
+import time
+from pathlib import Path
+
+from sd3async.limiter.stores import MachineStore
+
+DAY = 86_400.0
+
+
+def test_a_new_file_takes_the_place_of_those_that_nobody_uses(tmp_path: Path) -> None:
+    """Each start of the machine makes files anew, and nobody else would ever delete the old."""
+    for name, days in (("old", 31.0), ("young", 29.0)):
+        (tmp_path / name).touch()
+        then = time.time() - days * DAY
+        os.utime(tmp_path / name, (then, then))
+
+    MachineStore(tmp_path / "mine")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "young"]
+
+
+def test_a_file_that_is_there_deletes_nothing(tmp_path: Path) -> None:
+    """Looking through the folder costs time, which only the first of a start should pay."""
+    (tmp_path / "mine").touch()
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (0, 0))
+
+    MachineStore(tmp_path / "mine")
+
+    assert (tmp_path / "old").exists()
