@@ -2,23 +2,29 @@
 
 Pure, and part of the state that they share. A party is a process that asked lately: it is *hungry*
 until `due`, the latest instant at which it said that it would be back for more. While others are
-hungry, nobody runs ahead of them by more than one helping; who does not come when it is due (it is
-dead, or stopped) is waited for no longer.
+hungry, nobody takes another helping who is a whole one ahead of them; who does not come when it is
+due (it is dead, or stopped) is waited for no longer.
 """
 
+import math
 import struct
 
 import attrs
 
-_MOST_SLOTS = 16
+_MOST = 16
 """Most slots at once: what a process that dies takes with it."""
 
-_LARGEST_SHARE = (
-    10  # at once no more than this part of the limit, or who comes second is far behind
-)
+_LARGEST_SHARE = 10
+"""At once no more than this part of the limit, or who comes second is far behind."""
+
+_FEWEST = 4
+"""Slots at once beside others: asking costs as much as half a request."""
+
+_ROUND = 32
+"""Most slots that all take in a round, or a newcomer waits for seconds."""
 
 _KEPT = 5.0  # [s] a party is remembered after it was due
-_MOST = 64  # parties
+_MOST_KNOWN = 64  # parties
 _COUNT = struct.Struct("=I")
 _PARTY = struct.Struct("=qqd")
 
@@ -36,6 +42,24 @@ class Party:
     due: float
 
 
+@attrs.define
+class Turn:
+    """How a party that asks stands beside the others.
+
+    Attributes:
+        helping: How many slots it may take at once.
+        round: How many all of them take until it comes again.
+        held_up_until: When the first of those to be served before will be back at the latest [s];
+            minus infinity for none.
+        others: When each of the others will be back at the latest [s].
+    """
+
+    helping: int
+    round: int
+    held_up_until: float
+    others: list[float]
+
+
 class Parties:
     """Those who asked lately, by their numbers.
 
@@ -47,26 +71,23 @@ class Parties:
         self._limit = limit
         self.known: dict[int, Party] = {}
 
-    def helping(self, who: int, now: float) -> int:
-        """Return how many slots a party takes at once, with the others there are."""
-        most = min(_MOST_SLOTS, self._limit // _LARGEST_SHARE)
-        return max(1, most // (len(self.rivals(who, now)) + 1))
-
-    def serve(self, who: int, now: float) -> int:
-        """Return how many slots a party may take now, perhaps none."""
+    def turn(self, who: int, now: float) -> Turn:
+        """Return how a party that asks now stands beside the others."""
         mine, rivals = self._join(who, now), self.rivals(who, now)
-        helping = self.helping(who, now)
-        least = min((rival.taken for rival in rivals), default=mine.taken)
-        return max(0, min(helping, least + helping - mine.taken))
+        parties = len(rivals) + 1
+        alone = min(_MOST, self._limit // _LARGEST_SHARE)
+        helping = max(alone // parties, min(_FEWEST, alone, _ROUND // parties), 1)
+        first = [rival.due for rival in rivals if rival.taken + helping <= mine.taken]
+        return Turn(
+            helping=helping,
+            round=helping * parties,
+            held_up_until=min(first, default=-math.inf),
+            others=[rival.due for rival in rivals],
+        )
 
     def rivals(self, who: int, now: float) -> list[Party]:
         """Return the others who are hungry."""
         return [party for other, party in self.known.items() if other != who and party.due > now]
-
-    def ahead(self, who: int, now: float) -> int:
-        """Return how many of the others are served before a party."""
-        taken = self.known[who].taken
-        return sum(rival.taken <= taken for rival in self.rivals(who, now))
 
     def note(self, who: int, taken: int, due: float) -> None:
         """Take note of what a party took, and until when it will be back."""
@@ -78,7 +99,7 @@ class Parties:
         self.known = {
             other: party
             for other, party in self.known.items()
-            if party.due > now - _KEPT and (other == who or len(self.known) < _MOST)
+            if party.due > now - _KEPT and (other == who or len(self.known) < _MOST_KNOWN)
         }
         if who not in self.known:
             # Whoever comes late has not saved up: it begins where the least served one stands.

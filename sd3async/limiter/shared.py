@@ -14,7 +14,7 @@ import attrs
 
 from sd3async._clock import Clock
 from sd3async.limiter.key import Freeze, Key, Slot
-from sd3async.limiter.parties import Parties
+from sd3async.limiter.parties import Parties, Turn
 from sd3async.limiter.record import Record
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.stores.base import Store, StoreAwayError
@@ -32,6 +32,8 @@ _SPEAK_AFTER = 0.1  # [s] most requests are out long before
 _SPEAK_EVERY = _PATIENCE / 4
 _RETIRED_FOR = 600.0  # [s] an account may be topped up
 _GRACE = 0.1  # [s] for coming back a little late
+_LONGEST_LEAD = 2.5  # [s] when many take their turns
+_STRETCH = 1.2
 _AHEAD = 0.05  # [s] before its last slot, a process comes for more
 _LOOK_AGAIN = 0.02  # [s] when others are to be served first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
@@ -244,10 +246,13 @@ class SharedSupply(Supply):
 
         def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
             slots: list[Slot] = []
-            for _ in range(min(count, parties.serve(self._who, now))):
+            turn = parties.turn(self._who, now)
+            spacing = self.limit.period / key.max_requests(now)
+            lead = max(self._store.lead, min(turn.round * spacing, _LONGEST_LEAD))
+            while len(slots) < min(count, turn.helping) and turn.held_up_until < now:
                 slot = key.give(
                     now,
-                    lead=self._store.lead,
+                    lead=lead * _STRETCH,  # or half of them come a moment too early
                     slack=slack,
                     is_upload=is_upload,
                     patience=_PATIENCE,
@@ -255,7 +260,7 @@ class SharedSupply(Supply):
                 if slot is None:
                     break
                 slots.append(slot)
-            back_at = self._comes_back(key, parties, now, slots)
+            back_at = self._comes_back(key, turn, now, lead, slots)
             is_hungry = wanted > len(slots)
             parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
             return slots, back_at
@@ -284,20 +289,22 @@ class SharedSupply(Supply):
         self._hand.extend(grants)
         return self._hand.popleft() if self._hand else None
 
-    def _comes_back(self, key: Key, parties: Parties, now: float, slots: list[Slot]) -> float:
-        """Return when this process may ask for more, with those ahead of it served [s]."""
-        rivals = parties.rivals(self._who, now)
-        if not slots and rivals and key.opens_at(now) <= now + self._store.lead:  # they come first
-            return max(now + _LOOK_AGAIN, min(rival.due for rival in rivals) - _GRACE)
-        spacing = self.limit.period / key.max_requests(now)
-        helping = parties.helping(self._who, now)
-        turn = (parties.ahead(self._who, now) + 1) * helping - 1
-        opens_at, lead = key.opens_at(now), self._store.lead
+    def _comes_back(
+        self, key: Key, turn: Turn, now: float, lead: float, slots: list[Slot]
+    ) -> float:
+        """Return when this process may ask for more [s]."""
+        if slots:  # not before they are used: who comes first must not take a whole burst
+            return slots[-1].instant - _AHEAD
+        opens_at = key.opens_at(now)
         if opens_at == math.inf:  # until an upload is out, which nobody can foresee
-            opens_at = now + _LONGEST_PAUSE
-        in_turn = min(opens_at - lead + turn * spacing, opens_at - lead / 4)
-        # Not before it has used what it got: who comes first must not take a whole burst.
-        return max(in_turn, slots[-1].instant - _AHEAD if slots else now + _LOOK_AGAIN)
+            return now + lead / 4
+        if opens_at - lead <= now:  # others are to be served first, before none are left
+            due = turn.held_up_until
+            due -= _GRACE if due - _GRACE > now else 0.0
+            return max(due, now + _LOOK_AGAIN, (now + opens_at) / 2)
+        queue = sum(due - _GRACE >= opens_at - lead for due in turn.others)
+        spacing = self.limit.period / key.max_requests(now)
+        return opens_at - lead + queue * turn.helping * spacing
 
     async def _change(self, serve: Serve[T]) -> T:
         """Change the record: tell the news, and do what is asked for."""
@@ -321,9 +328,10 @@ class SharedSupply(Supply):
         return result
 
     def _read(self, data: bytes, now: float) -> Record:
-        record = Record.new(self.limit, self._base_url)
-        with suppress(ValueError):
+        try:
             record = Record.load(data)
+        except ValueError:
+            record = Record.new(self.limit, self._base_url)
         record.key.learn_from(self.key)
         memory = 2 * (self.limit.period + CLOCK_MARGIN)
         is_lost = self._beginning not in (b"", record.beginning) or self._store.was_set

@@ -57,7 +57,7 @@ class MachineStore(Store):
 
     def __init__(self, path: Path) -> None:
         self.name = f"the file {str(path)!r}"
-        self._path = path
+        self._path, self._where = path, str(path)  # a Path is slow to use
         self._file = -1
         self._process = 0  # a fork shares the lock with its parent: it needs a file of its own
         if not path.exists():
@@ -139,7 +139,7 @@ class MachineStore(Store):
     def _is_the_one(self) -> bool:
         """Whether the file that was locked still is the one of that name."""
         try:
-            return os.path.samestat(os.fstat(self._file), self._path.stat())
+            return os.path.samestat(os.fstat(self._file), os.stat(self._where))  # noqa: PTH116
         except FileNotFoundError:
             return False
 
@@ -168,10 +168,11 @@ if sys.platform == "win32":
 else:
 
     def _try_lock(file: int) -> bool:
-        with suppress(BlockingIOError):
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        return False
+        except BlockingIOError:
+            return False
+        return True
 
     def _unlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)

@@ -40,8 +40,8 @@ async def keep_busy(party: Limiter, requests: int) -> list[float]:
     return sent
 
 
-@pytest.mark.parametrize("processes", [1, 4, 16])
-def test_busy_processes_use_the_ceiling_and_share_it_alike(processes: int) -> None:
+@pytest.mark.parametrize(("processes", "contacts"), [(1, 0.1), (4, 0.4), (16, 0.8), (32, 1.4)])
+def test_busy_processes_use_the_ceiling_and_share_it_alike(processes: int, contacts: float) -> None:
     """Four workers with one key used to need five times as long as one."""
 
     async def main() -> None:
@@ -56,7 +56,27 @@ def test_busy_processes_use_the_ceiling_and_share_it_alike(processes: int) -> No
         end = min(instants[-1] for instants in sent)  # while all are busy
         served = [sum(10.0 < instant < end for instant in instants) for instants in sent]
         assert max(served) <= 1.3 * min(served)
-        assert shelf.changes < (0.2 if processes == 1 else 2.0) * len(everything)
+        assert shelf.changes < contacts * len(everything)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("busy", "patience"), [(1, 1.5), (4, 1.5), (16, 2.6)])
+def test_a_newcomer_beside_busy_processes_waits_for_little_more_than_a_turn(
+    busy: int, patience: float
+) -> None:
+    """A service must not stand behind the thousands of prompts of a bulk job."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        others = [asyncio.create_task(keep_busy(a_party(shelf), 300)) for _ in range(busy)]
+        await at(15.0)
+
+        began_at = CLOCK.monotonic()
+        await send(a_party(shelf))
+        assert CLOCK.monotonic() - began_at < patience
+        for other in others:
+            other.cancel()
 
     run(main())
 
