@@ -106,16 +106,15 @@ async def told(process: Process) -> dict[str, Any]:
 
 async def test_four_processes_meet_no_429_and_share_alike(emulator: Emulator, where: str) -> None:
     """They used to lock each other out: 194 seconds for what one process did in 41."""
-    async with processes(emulator, where, how_many=4, each=40) as running:
+    async with processes(emulator, where, how_many=4, each=60) as running:
         began = time.monotonic()
         ends = await asyncio.gather(*map(told, running))
 
-    assert dict(emulator.stats.by_status) == {200: 160}
+    assert dict(emulator.stats.by_status) == {200: 240}
     assert [end["freezes"] for end in ends] == [0, 0, 0, 0]
-    served = [sum(2.5 < done - began < 5.5 for done in end["done"]) for end in ends]
-    assert max(served) <= 1.3 * min(
-        served
-    )  # while all are busy: the first second goes to the first
+    # While all are busy; the first second goes to the first. In virtual time it is 1.3.
+    served = [sum(2.5 < done - began < 10.5 for done in end["done"]) for end in ends]
+    assert max(served) <= 1.5 * min(served)
 
 
 async def test_a_killed_and_a_stopped_process_cost_nobody_a_429(
