@@ -88,7 +88,8 @@ class _FileSink(Sink):
 
     def _flush(self) -> None:
         self._is_clean = False
-        self._part.write(b"".join(self._taken))
+        for piece in self._taken:  # joining them would only copy
+            self._part.write(piece)
         self._taken.clear()
         self._unwritten = 0
 
