@@ -63,7 +63,9 @@ async def register(
         lines = 0
         async with source:
             while chunk := await source.read():
-                await store.run(lambda _, chunk=chunk: registration.add(chunk))  # type: ignore[misc]
+                rows = registration.rows_of(chunk)
+                while await store.run(lambda _, rows=rows: registration.add(rows)):  # type: ignore[misc]
+                    pass
                 lines += len(chunk)
                 on_lines(lines)
         return await store.run(lambda _: registration.finish(meta))

@@ -117,17 +117,23 @@ def items_of(
     _apply(defaults, given)
     image_name = _resolve_image(given, folder)
     seed = SEED.plain("seed", given["seed"]) if "seed" in given else defaults.seed_start
+    if seed:  # 0 asks for a random one, which has no next one
+        SEED.plain("seed", seed + defaults.repeat - 1)  # all variations are good, or none is made
+        given["seed"] = seed
+    request = request_from_dict(given)
+    fields, image_name = _written_down(request, image_name, save_input)
     for variation in range(defaults.repeat):
-        fields = dict(given)
-        if seed:  # 0 asks for a random one, which has no next one
+        if seed:
             fields["seed"] = seed + variation
-        request = request_from_dict(fields)
-        stored, identity = _written_down(request, image_name, save_input)
+            request = attrs.evolve(request, seed=seed + variation)
+        text = _to_json(fields)
+        # The same job elsewhere is still the same job: the path as written is what counts.
+        stated = text if image_name is None else _to_json(fields | {"image": image_name})
         yield Item(
             id=f"{item_id}-{variation + 1}" if item_id and defaults.repeat > 1 else item_id,
             request=request,
-            fields=stored,
-            identity=identity,
+            fields=text,
+            identity=_identity(stated),
             tags=tags,
             priority=priority,
         )
@@ -216,20 +222,15 @@ def _resolve_image(given: dict[str, Any], folder: Path) -> str | None:
 
 def _written_down(
     request: GenerationRequest, image_name: str | None, save_input: SaveInput | None
-) -> tuple[str, bytes]:
-    fields = request.to_dict()
+) -> tuple[dict[str, Any], str | None]:
+    """Return a request's fields as the journal keeps them, and what its image is known by."""
     source = getattr(request, "image", None)
-    if source is None:
-        text = _to_json(fields)
-        return text, _identity(text)
-    if isinstance(source, BytesSource):
-        name = f"{INPUTS}/{hashlib.sha256(source.data).hexdigest()}.{source.facts.format}"
-        if save_input is not None:
-            save_input(name, source.data)
-        fields["image"] = image_name = name
-    # The same job elsewhere is still the same job: the path as written is what counts.
-    stated = fields | {"image": image_name or fields["image"]}
-    return _to_json(fields), _identity(_to_json(stated))
+    if not isinstance(source, BytesSource):
+        return request.to_dict(), image_name
+    name = f"{INPUTS}/{hashlib.sha256(source.data).hexdigest()}.{source.facts.format}"
+    if save_input is not None:
+        save_input(name, source.data)
+    return request.to_dict() | {"image": name}, name
 
 
 def _identity(text: str) -> bytes:

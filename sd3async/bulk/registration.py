@@ -6,9 +6,10 @@ up in an index is neither.
 """
 
 import hashlib
+import itertools
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sd3async.bulk.schema import IDENTITY_INDEX
 from sd3async.errors import InvalidRequestError
 
 _SHOWN = 20
+_BATCH = 1_000  # rows in memory at once; also how soon a registration can be called off
 
 _INCOMING = """
 CREATE TEMP TABLE incoming (
@@ -165,22 +167,24 @@ class Registration:
         self._connection.execute("DROP TABLE IF EXISTS temp.incoming")
         self._connection.execute(_INCOMING)
 
-    def add(self, lines: Iterable[Line | BadLine]) -> None:
-        """Take lines in."""
-        rows: list[tuple[Any, ...]] = []
+    def rows_of(self, lines: Iterable[Line | BadLine]) -> Iterator[tuple[Any, ...]]:
+        """Yield what lines come to, for `add` to take in: many rows of one, if it is repeated."""
         for line in lines:
             if isinstance(line, BadLine):
-                rows.append(self._bad_row(line.number, line.reason, {}))
+                yield self._bad_row(line.number, line.reason, {})
                 continue
+            items = items_of(line, self._defaults, folder=self._folder, save_input=self._save_input)
             try:
-                items = list(
-                    items_of(line, self._defaults, folder=self._folder, save_input=self._save_input)
-                )
+                for item in items:
+                    yield self._row(line.number, item)
             except InvalidRequestError as error:
-                rows.append(self._bad_row(line.number, str(error), line.fields))
-            else:
-                rows += [self._row(line.number, item) for item in items]
-        self._connection.executemany(_INSERT, rows)
+                yield self._bad_row(line.number, str(error), line.fields)
+
+    def add(self, rows: Iterator[tuple[Any, ...]]) -> bool:
+        """Take the next rows in; return whether there may be more."""
+        batch = list(itertools.islice(rows, _BATCH))
+        self._connection.executemany(_INSERT, batch)
+        return len(batch) == _BATCH
 
     def finish(self, meta: dict[str, str]) -> Registered:
         """Compare with what the journal holds, and commit.

@@ -12,6 +12,7 @@ from sd3async import InvalidRequestError
 from sd3async.bulk import Defaults
 from sd3async.bulk.items import Item, items_of
 from sd3async.bulk.manifest import Line
+from sd3async.models.fields import MAX_SEED
 from support.pictures import picture
 
 HERE = Path("/nowhere")
@@ -117,6 +118,24 @@ def test_variations_count_up_from_a_seed_of_any_library(seed: Any) -> None:
 
     assert [item.request.seed for item in made] == [7, 8, 9]
     assert made[0].identity == only({"prompt": "x", "seed": 7}).identity
+
+
+def test_a_line_whose_last_variation_has_no_seed_makes_none() -> None:
+    """Half of a line must not be taken in before the other half is refused."""
+    made = items_of(Line(1, {"prompt": "x", "seed": MAX_SEED - 1}), Defaults(repeat=3), folder=HERE)
+    with pytest.raises(InvalidRequestError, match=f"seed: is {MAX_SEED + 1}"):
+        next(made)
+
+
+def test_an_image_that_came_as_bytes_is_kept_once_for_all_variations() -> None:
+    """A thousand variations of ten megabytes must not be hashed and looked for a thousand times."""
+    kept: list[str] = []
+    fields = {"prompt": "x", "image": picture(), "strength": 0.5, "seed": 1}
+    made = items(fields, Defaults(repeat=3), save_input=lambda name, _: kept.append(name))
+
+    assert len(kept) == 1
+    assert [json.loads(item.fields)["image"] for item in made] == kept * 3
+    assert len({item.identity for item in made}) == 3
 
 
 def test_a_row_of_a_table_is_a_line() -> None:

@@ -1,6 +1,7 @@
 """Taking manifests in: the journal follows them, and nothing is paid for twice."""
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,11 +29,13 @@ def empty_journal() -> sqlite3.Connection:
     return db
 
 
-def take_in(db: sqlite3.Connection, rows: list[Any], *, skip_invalid: bool = False) -> Registered:
+def take_in(
+    db: sqlite3.Connection, rows: list[Any], *, skip_invalid: bool = False, repeat: int = 1
+) -> Registered:
     registration = Registration(
         db,
         source="test",
-        defaults=Defaults(),
+        defaults=Defaults(repeat=repeat),
         folder=Path(),
         skip_invalid=skip_invalid,
         save_input=None,
@@ -43,7 +46,9 @@ def take_in(db: sqlite3.Connection, rows: list[Any], *, skip_invalid: bool = Fal
         for number, row in enumerate(rows, start=1)
     ]
     try:
-        registration.add(lines)
+        rows_left = registration.rows_of(lines)
+        while registration.add(rows_left):
+            pass
         return registration.finish({})
     except BaseException:
         registration.abandon()
@@ -55,6 +60,19 @@ def named(db: sqlite3.Connection) -> list[tuple[int, str]]:
         "SELECT number, json_extract(request, '$.prompt') FROM items "
         "WHERE position IS NOT NULL ORDER BY position"
     ).fetchall()
+
+
+def test_variations_of_a_line_are_never_all_in_memory(journal: sqlite3.Connection) -> None:
+    """`--repeat 1000000` is a night's job of one line."""
+    tracemalloc.start()
+    try:
+        registered = take_in(journal, ["the same again"], repeat=10_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert registered.total == 10_000
+    assert peak < 2 * 2**20
 
 
 def test_double_ids_are_refused_with_both_lines(journal: sqlite3.Connection) -> None:
