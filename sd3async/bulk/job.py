@@ -29,7 +29,10 @@ from sd3async.errors import SD3Error
 from sd3async.models.fields import AT_LEAST_ONE, Choice, Duration, Number
 from sd3async.models.results import Outcome
 
-_BALANCE_DEADLINE = 10.0  # [s] the balance is nice to know, never worth a wait
+# The balance is nice to know, never worth a wait.
+_BALANCE_DEADLINE = 10.0  # [s] before the first request, which would wait as well
+_LAST_BALANCE_DEADLINE = 2.0  # [s] after the last image, for the answer alone
+_AT_ONCE = 0.1  # [s]
 
 OnUnknown = Literal["retry", "hold"]
 
@@ -257,7 +260,8 @@ class BulkJob:
         return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
 
     async def _begin(self) -> None:
-        self._balance_before = await self._balance()
+        if self._client.frozen_for == 0:
+            self._balance_before = await self._balance(_BALANCE_DEADLINE)
 
     def _make_runner(self) -> Runner:
         pilot = Pilot(
@@ -279,11 +283,15 @@ class BulkJob:
             begin=self._begin,
         )
 
-    async def _balance(self) -> float | None:
-        if self._client.frozen_for > 0:
+    async def _last_balance(self) -> float | None:
+        """Return what is left on the account, unless the question would have to wait in line."""
+        if self._balance_before is None or self._client.estimated_wait() > _AT_ONCE:
             return None
+        return await self._balance(_LAST_BALANCE_DEADLINE)
+
+    async def _balance(self, deadline: float) -> float | None:
         try:
-            return await self._client.balance(deadline=_BALANCE_DEADLINE)
+            return await self._client.balance(deadline=deadline)
         except SD3Error:  # gateways often have none
             return None
 
@@ -292,8 +300,7 @@ class BulkJob:
         try:
             await self._recover()
             self._counters.take(await self._journal.totals())
-            balance_after = None if self._balance_before is None else await self._balance()
-            self.summary = self._sum_up(balance_after)
+            self.summary = self._sum_up(await self._last_balance())
             await self._in_leavable_thread(self._write_results, self.summary)
         except SD3Error:
             if not may_fail:  # else an error is on its way already that says more

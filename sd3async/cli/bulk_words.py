@@ -105,9 +105,16 @@ def table_of(job: BulkJob) -> Table:
         ("retried, frozen", f"{stats.retried:,}, {stats.frozen:,}", True),
         ("credits", f"{stats.credits_spent:,.10g} ({summary.dollars:,.2f} dollars)", True),
         ("possibly paid, no image", f"{stats.possibly_paid:,}", stats.possibly_paid),
-        ("balance", f"{before or 0:,.10g} → {after or 0:,.10g}", after is not None),
-        ("balance", "the service tells none", after is None),
+        ("balance", _balance_words(before, after), True),
     ):
         if is_shown:
             table.add_row(name, value)
     return table
+
+
+def _balance_words(before: float | None, after: float | None) -> str:
+    if before is None:
+        return "not known"
+    if after is None:
+        return f"{before:,.10g} at the start; not asked again, which would have taken a wait"
+    return f"{before:,.10g} → {after:,.10g}"

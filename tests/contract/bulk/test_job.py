@@ -1,5 +1,6 @@
 """A whole job: files, sidecars, results, and the same again."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -257,6 +258,21 @@ async def test_the_balance_before_and_after_is_told_where_there_is_one(site: Any
 
     assert job.summary is not None
     assert (job.summary.balance_before, job.summary.balance_after) == (100.0, 93.5)
+
+
+async def test_a_job_that_filled_the_window_does_not_wait_to_ask_for_the_balance(
+    site: Any,
+) -> None:
+    """A number that is nice to know must not keep a finished job for ten seconds."""
+    here = await site(latency=2.0)
+    loop = asyncio.get_running_loop()
+    async with here.job([f"p{number}" for number in range(149)]) as job:
+        await job.run()
+        landed = loop.time()
+
+    assert loop.time() - landed < 0.5
+    assert job.summary is not None
+    assert job.summary.balance_after is None
 
 
 async def test_leaving_the_loop_lands_what_is_in_flight(site: Any) -> None:
