@@ -5,6 +5,7 @@ import functools
 import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -12,6 +13,7 @@ from typing import Literal, Self, get_args
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async._threads import in_thread
 from sd3async.bulk.budget import Budget
+from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import ManifestError
 from sd3async.bulk.folder import JobFolder
 from sd3async.bulk.intake import recover, register
@@ -123,6 +125,7 @@ class BulkJob:
         self._journal = Journal(self._folder.journal)
         self._counters = Counters()
         self._budget = Budget(max_credits)
+        self._disk = DiskSpace(self.out, clock)
         self._runner: Runner | None = None
         self._outcomes: AsyncGenerator[Outcome] | None = None
         self._is_abandoned = threading.Event()
@@ -255,6 +258,7 @@ class BulkJob:
         self._counters.resumed = self._counters.done
         self._counters.adopted = adopted
         self._budget.spent = totals.credits + totals.unknown_credits
+        self._disk.note(await journal.largest())
 
     async def _recover(self) -> tuple[int, int]:
         return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
@@ -269,6 +273,7 @@ class BulkJob:
             journal=self._journal,
             folder=self._folder,
             budget=self._budget,
+            disk=self._disk,
             counters=self._counters,
             deadline=self._deadline,
             hold_unknown=self._holds,
@@ -278,6 +283,7 @@ class BulkJob:
             pilot,
             journal=self._journal,
             budget=self._budget,
+            disk=self._disk,
             counters=self._counters,
             concurrency=self._width,
             begin=self._begin,
@@ -297,14 +303,16 @@ class BulkJob:
 
     async def _finish(self, *, may_fail: bool) -> None:
         """Settle what was cut off, count, and write the results."""
-        try:
+        if self.stop_reason in ("room", "storage"):
+            may_fail = True
+        # Where something has failed already, that says more than what follows from it.
+        forgiving = suppress(SD3Error, OSError) if may_fail else nullcontext()
+        with forgiving:
             await self._recover()
             self._counters.take(await self._journal.totals())
-            self.summary = self._sum_up(await self._last_balance())
+        self.summary = self._sum_up(await self._last_balance())
+        with forgiving:
             await self._in_leavable_thread(self._write_results, self.summary)
-        except SD3Error:
-            if not may_fail:  # else an error is on its way already that says more
-                raise
 
     async def _in_leavable_thread(
         self, function: Callable[[JobSummary], object], summary: JobSummary

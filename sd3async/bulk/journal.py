@@ -34,6 +34,11 @@ SELECT state, position IS NOT NULL, count(*), count(linked_to), total(credits),
 FROM items GROUP BY 1, 2
 """
 
+_NOTE_SIZE = """
+INSERT INTO meta VALUES ('largest', ?) ON CONFLICT DO UPDATE SET value = excluded.value
+WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
+"""
+
 
 @attrs.frozen
 class QueuedItem:
@@ -131,6 +136,7 @@ class Journal:
                 "attempts = attempts + ?, finished_at = ? WHERE number = ?",
                 (delivery.file, delivery.credits, facts, attempts, at, number),
             )
+            db.execute(_NOTE_SIZE, (delivery.facts["size"],))
             return db.execute(
                 "UPDATE items SET state = 'done', error = '', file = ?, facts = ?, "
                 "finished_at = ? WHERE linked_to = ? AND state = 'pending'",
@@ -263,6 +269,10 @@ class Journal:
     async def totals(self) -> Totals:
         """Count."""
         return await self.store.submit(count_totals)
+
+    async def largest(self) -> int:
+        """Return the size of the largest image so far [bytes]; 0 before the first."""
+        return int(await self.meta("largest") or 0)
 
     async def meta(self, name: str) -> str | None:
         """Return what was written beside the items, or None."""

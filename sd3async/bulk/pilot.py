@@ -8,6 +8,7 @@ import attrs
 from sd3async._clock import Clock
 from sd3async._threads import in_thread
 from sd3async.bulk.budget import Budget
+from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import storage_error
 from sd3async.bulk.flights import Flight, watch
 from sd3async.bulk.folder import JobFolder
@@ -66,6 +67,7 @@ class Pilot:
         journal: Open.
         folder: Claimed.
         budget: What may be spent.
+        disk: Told how large the images are.
         counters: Kept up to date.
         deadline: For each item, from its admission [s]; None is for ever.
         hold_unknown: Keep items that are perhaps paid for review, instead of sending them again.
@@ -82,6 +84,7 @@ class Pilot:
         journal: Journal,
         folder: JobFolder,
         budget: Budget,
+        disk: DiskSpace,
         counters: Counters,
         deadline: float | None,
         hold_unknown: bool,
@@ -96,6 +99,7 @@ class Pilot:
         self._journal = journal
         self._folder = folder
         self._budget = budget
+        self._disk = disk
         self._counters = counters
         self._deadline = deadline
         self._hold_unknown = hold_unknown
@@ -118,8 +122,9 @@ class Pilot:
         try:
             return await self._generate(flight)
         except BaseException:
-            # With the server, it stays marked as sent: what became of it is found out later.
-            if not flight.is_aloft:
+            if flight.is_aloft:  # it stays marked as sent: what became of it is found out later
+                self._counters.possibly_paid += 1
+            else:
                 self._give_back(flight)
             raise
 
@@ -185,6 +190,7 @@ class Pilot:
             item.number, delivery, attempts=attempts, at=self._clock.time()
         )
         self._was_reached = True
+        self._disk.note(image.size)
         flight.spent = delivery.credits
         self._counters.done += 1 + shared_by
         self._counters.credits_spent += delivery.credits

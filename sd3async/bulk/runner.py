@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 import attrs
 
 from sd3async.bulk.budget import Budget
+from sd3async.bulk.disk import DiskSpace
+from sd3async.bulk.errors import StorageError
 from sd3async.bulk.flights import Flight, current_flight
 from sd3async.bulk.journal import QUEUE_START, Journal, QueuedItem
 from sd3async.bulk.pilot import Halt, Landed, Pilot
@@ -31,6 +33,7 @@ class Runner:
         pilot: Takes one item from the queue to its end.
         journal: Open.
         budget: What may be spent.
+        disk: Where the images go.
         counters: Kept up to date.
         concurrency: Most items on their way at once.
         begin: Awaited before anything is sent; called off by `stop`.
@@ -42,6 +45,7 @@ class Runner:
         *,
         journal: Journal,
         budget: Budget,
+        disk: DiskSpace,
         counters: Counters,
         concurrency: int,
         begin: Callable[[], Awaitable[None]],
@@ -50,6 +54,7 @@ class Runner:
         self._begin = begin
         self._journal = journal
         self._budget = budget
+        self._disk = disk
         self._counters = counters
         self._workers = asyncio.Semaphore(concurrency)
         self._line = asyncio.Semaphore(min(_LINE_LENGTH, concurrency))
@@ -138,6 +143,8 @@ class Runner:
             await self._room.acquire()
             await self._workers.acquire()
             await self._line.acquire()
+            if not await self._keepable():
+                return
             if not await self._affordable(item.price):
                 self.stop_reason = self.stop_reason or "budget"
                 return
@@ -153,6 +160,22 @@ class Runner:
             for item in page:
                 yield item
             place = page[-1].place
+
+    async def _keepable(self) -> bool:
+        """Wait until the disk has room for one more image, or surely never will."""
+        disk, items = self._disk, self._counters.total
+        while not disk.is_known or disk.shortage(items):
+            self._a_flight_ended.clear()
+            in_flight = len(self._flights)
+            await disk.look(in_flight)
+            if not (shortage := disk.shortage(items)):
+                break
+            if not in_flight:
+                self.stop_reason, self.failure = "room", StorageError(shortage)
+                return False
+            await self._a_flight_ended.wait()
+        disk.begin_one()
+        return True
 
     async def _affordable(self, price: float) -> bool:
         """Wait until the price fits under the cap, or surely never will."""

@@ -7,7 +7,9 @@ import attrs
 from sd3async.bulk.journal import Totals
 from sd3async.bulk.registration import Registered
 
-StopReason: TypeAlias = Literal["interrupted", "budget", "payment", "storage", "unreachable"]
+StopReason: TypeAlias = Literal[
+    "interrupted", "budget", "payment", "room", "storage", "unreachable"
+]
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sd3async import config
 from sd3async._threads import in_thread
-from sd3async.bulk import BulkJob, Defaults, JobLockedError
+from sd3async.bulk import BulkJob, Defaults, JobLockedError, StorageError
 from sd3async.bulk.manifest import SHAPES, Shape
 from sd3async.bulk.plan import plan
 from sd3async.bulk.sources import Source
@@ -40,6 +40,7 @@ _EXIT_CODES = {
     "interrupted": exits.INTERRUPTED,
     "budget": exits.OUT_OF_CREDITS,
     "payment": exits.OUT_OF_CREDITS,
+    "room": exits.SOME_FAILED,
     "storage": exits.SOME_FAILED,
     "unreachable": exits.SOME_FAILED,
 }
@@ -260,10 +261,14 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
     ):
         tell_changes(job.stats)
         with _graceful(job), _progress(client, job):
-            await job.run()
+            try:
+                await job.run()
+            except StorageError:
+                if job.stop_reason != "storage":
+                    raise
         if order.report:
             exits.say("writing the reports")
-    if order.format != "files":
+    if order.format != "files" and job.stop_reason not in ("room", "storage"):
         from sd3async.bulk.report import export
 
         await in_thread(export, job.out, job.records, order.format)  # type: ignore[arg-type]
@@ -348,7 +353,9 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
     assert summary is not None  # the job has been left
     if order.as_json:
         numbers = attrs.asdict(summary) | attrs.asdict(job.stats)
-        ends = {"exit_code": code, "stop_reason": job.stop_reason, "out": str(job.out)}
+        failure = None if job.failure is None else str(job.failure)
+        ends = {"exit_code": code, "stop_reason": job.stop_reason, "failure": failure}
+        ends["out"] = str(job.out)
         print_json(numbers | ends | {"emulated": order.emulator})
         return
     console = Console(stderr=True, highlight=False)
@@ -356,4 +363,6 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
     if job.stop_reason is not None:
         words = ENDS[job.stop_reason]
         exits.say(words if job.failure is None else f"{words}: {job.failure}")
-    click.echo(job.out / ("index.html" if order.report else "results.jsonl"))
+    written = job.out / ("index.html" if order.report else "results.jsonl")
+    if written.exists():  # a full disk has no room for it either
+        click.echo(written)

@@ -15,6 +15,7 @@ ENDS = {
     "interrupted": "interrupted; the same command again goes on",
     "budget": "stopped at the credit cap; the same command with a higher one goes on",
     "payment": "stopped, because no key is left that can pay",
+    "room": "stopped before the disk was full",
     "storage": "stopped, because the disk failed",
     "unreachable": "stopped, because the service could not be reached",
 }

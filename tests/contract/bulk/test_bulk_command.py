@@ -1,8 +1,10 @@
 """`sd3async bulk`: what it says, what it leaves with, and what signals do to it."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any, TypeAlias
 import pytest
 from click.testing import CliRunner, Result
 
+from sd3async._files import PartFile
 from sd3async.cli.program import program
 from sd3async.emulator import Emulator, Fault
 
@@ -134,6 +137,30 @@ def test_failures_leave_with_1_and_can_be_sent_again(bulk: Run, emulator: Emulat
     first, again = bulk("p.txt"), bulk("p.txt", "--retry-failed")
 
     assert (first.exit_code, again.exit_code) == (1, 0)
+
+
+def test_a_disk_that_fails_leaves_with_1_and_the_whole_account(
+    bulk: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told only that the disk was full does not know what it has cost."""
+    write = PartFile.write
+
+    def write_while_there_is_room(part: PartFile, data: bytes) -> None:
+        if part.target.name == "00000002.png":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(part, data)
+
+    monkeypatch.setattr(PartFile, "write", write_while_there_is_room)
+    Path("p.txt").write_text("a\nb\nc\nd\n")
+    words = bulk("p.txt", "--concurrency", "1")
+    told = json.loads(bulk("p.txt", "--concurrency", "1", "--json").stdout)
+
+    assert words.exit_code == 1
+    assert "the disk is full; what was done is safe" in words.stderr
+    assert "2 of 4" in words.stderr
+    assert re.search(r"possibly paid, no image +1\b", words.stderr)
+    assert (told["exit_code"], told["stop_reason"]) == (1, "storage")
+    assert (told["done"], told["possibly_paid"]) == (2, 2)
 
 
 def test_a_long_manifest_says_how_far_it_is(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,8 +130,12 @@ def test_a_line_whose_last_variation_has_no_seed_makes_none() -> None:
 def test_an_image_that_came_as_bytes_is_kept_once_for_all_variations() -> None:
     """A thousand variations of ten megabytes must not be hashed and looked for a thousand times."""
     kept: list[str] = []
+
+    def keep(name: str, _: bytes) -> None:
+        kept.append(name)
+
     fields = {"prompt": "x", "image": picture(), "strength": 0.5, "seed": 1}
-    made = items(fields, Defaults(repeat=3), save_input=lambda name, _: kept.append(name))
+    made = items(fields, Defaults(repeat=3), save_input=keep)
 
     assert len(kept) == 1
     assert [json.loads(item.fields)["image"] for item in made] == kept * 3
