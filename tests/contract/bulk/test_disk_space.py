@@ -1,5 +1,6 @@
 """Disks that fill up: no image is paid for that cannot be kept."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -113,6 +114,22 @@ async def test_how_large_images_are_is_known_from_earlier_runs(site: Any, disk: 
 
     assert job.stats.done == here.emulator.paid == 2
     assert again.stop_reason == "room"
+
+
+async def test_another_program_that_fills_the_disk_is_noticed_within_a_second(
+    site: Any, disk: Disk
+) -> None:
+    """What was free an hour ago says nothing of now."""
+    here = await site(latency=1.0)
+    disk.size = 1_000 * MIB
+    async with here.job(PROMPTS, concurrency=2) as job:
+        task = asyncio.create_task(job.run())
+        await asyncio.sleep(5.5)
+        before, disk.size = here.emulator.paid, 8 * MIB
+        await task
+
+    assert job.stop_reason == "room"
+    assert here.emulator.paid == job.stats.done <= before + 2 * 2
 
 
 async def test_a_disk_may_have_room_for_bytes_and_none_for_files(site: Any, disk: Disk) -> None:
