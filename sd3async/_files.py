@@ -98,6 +98,21 @@ def write_atomically(target: Path, data: bytes) -> Path:
         return part.commit()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, durably.
+
+    Args:
+        folder: The folder; it may be there.
+
+    Raises:
+        OSError: It could not be made.
+    """
+    missing = [above for above in folder.parents if not above.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in (folder, *missing):
+        sync_folder(made.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder durable.
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 import attrs
 
-from sd3async._files import PART_SUFFIX, PartFile, sync_folder, write_atomically
+from sd3async._files import PART_SUFFIX, PartFile, make_folder, sync_folder, write_atomically
 from sd3async.bulk.errors import JobLockedError, StorageError, storage_error
 from sd3async.bulk.items import INPUTS
 from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem
@@ -71,7 +71,7 @@ class JobFolder:
         """
         try:
             self._is_new = not self.path.exists()
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             if (self.path / IMAGES).exists() and not self.journal.exists():
                 raise StorageError(
                     f"{str(self.path)!r} holds images but no journal, so nobody knows which are "

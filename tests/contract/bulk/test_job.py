@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,30 @@ async def test_every_line_becomes_an_image_with_a_sidecar_and_a_result(
     assert [row["state"] for row in rows] == ["done", "done"]
     assert job.summary is not None
     assert job.summary.credits_spent == here.emulator.credits_used == 9.5
+
+
+async def test_images_do_not_stay_in_the_page_cache(site: Any, tmp_path: Path) -> None:
+    """A job of a terabyte would push out all that the machine works with, and cost more CPU."""
+    probe = tmp_path / "probe"
+    probe.write_bytes(b"x")
+    with probe.open("rb") as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if is_cached(probe):
+        pytest.skip("this file system is memory")
+    here = await site()
+    async with here.job([f"p{number}" for number in range(20)]) as job:
+        await job.run()
+
+    assert [path.name for path in here.files("*.png") if is_cached(path)] == []
+
+
+def is_cached(path: Path) -> bool:
+    with path.open("rb") as stream:
+        try:
+            return bool(os.preadv(stream.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT))
+        except BlockingIOError:
+            return False
 
 
 async def test_the_same_job_again_sends_nothing(site: Any) -> None:

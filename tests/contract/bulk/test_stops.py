@@ -12,6 +12,7 @@ from sd3async import InvalidRequestError, PaymentRequiredError, RetryPolicy
 from sd3async._files import PartFile
 from sd3async.bulk import BulkJob, JobLockedError, JournalError, StorageError
 from sd3async.emulator import Fault
+from support.pictures import picture
 
 PROMPTS = [f"p{number}" for number in range(40)]
 
@@ -313,13 +314,60 @@ async def test_a_full_disk_stops_the_job_and_what_was_done_stays(
 async def test_lockouts_longer_than_patience_fail_items_without_paying(site: Any) -> None:
     """A key that stays locked must end in failures that say so, not in a hang."""
     here = await site(
-        retry=RetryPolicy(lockouts=1), faults=[Fault.rate_limited(lock_out=False)] * 3
+        retry=RetryPolicy(lockouts=1), faults=[Fault.rate_limited(lock_out=False)] * 2
     )
     async with here.job(PROMPTS[:1]) as job:
         await job.run()
 
     assert job.stats.failed == 1
     assert here.emulator.paid == 0
+
+
+async def test_items_whose_start_image_vanished_end_one_after_the_other(
+    site: Any, tmp_path: Path
+) -> None:
+    """What never stood in line for the limit must leave its place there all the same."""
+    here = await site()
+    source: list[dict[str, Any]] = []
+    for number in range(40):
+        start_image = tmp_path / f"{number}.png"
+        start_image.write_bytes(picture())
+        source.append({"prompt": "x", "image": str(start_image), "strength": 0.5})
+    job = here.job([*source, "fine"])
+    async with job, asyncio.timeout(60.0):
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
+        await job.run()
+
+    assert (job.stats.failed, job.stats.done) == (40, 1)
+
+
+async def test_what_may_have_been_paid_is_not_sent_again_after_stop(site: Any) -> None:
+    """Ctrl-C must not begin a second payment for what the first one may have bought."""
+    here = await site(latency=5.0, faults=[Fault.reset()] * 10)
+    async with here.job(PROMPTS, concurrency=10) as job:
+        task = await start(job, 3.0)
+        job.stop()
+        await task
+    stopped = job.stats
+    paid = here.emulator.paid
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert (paid, stopped.done, stopped.possibly_paid, stopped.held) == (10, 0, 10, 40)
+    assert here.emulator.paid == 50
+
+
+async def test_a_reader_who_falls_behind_holds_the_job_up(site: Any) -> None:
+    """Outcomes that nobody takes must not gather in memory, nor images be paid unseen."""
+    here = await site()
+    async with here.job(PROMPTS, concurrency=4) as job:
+        outcomes = aiter(job)
+        await anext(outcomes)
+        await asyncio.sleep(60.0)
+        paid = here.emulator.paid
+
+    assert 4 <= paid <= 1 + 2 * 4
 
 
 async def test_a_service_that_was_never_reached_stops_the_job(site: Any) -> None:

@@ -40,6 +40,20 @@ async def test_writes_of_many_tasks_share_few_commits_and_keep_their_order(tmp_p
     await store.aclose()
 
 
+@pytest.mark.parametrize(("is_scratch", "level"), [(False, 2), (True, 0)], ids=["kept", "scratch"])
+async def test_what_is_kept_is_synced_at_every_commit(
+    tmp_path: Path, is_scratch: bool, level: int
+) -> None:
+    """A row that was acknowledged must survive a power cut; 2 is SQLite's FULL, 0 its OFF."""
+    store = Store(tmp_path / "a.sqlite", SCHEMA, is_scratch=is_scratch)
+    await store.open()
+    (synchronous,) = await store.run(lambda db: db.execute("PRAGMA synchronous").fetchone())
+    (mode,) = await store.run(lambda db: db.execute("PRAGMA journal_mode").fetchone())
+    await store.aclose()
+
+    assert (synchronous, mode) == (level, "wal")
+
+
 async def test_a_write_nobody_awaits_is_written_all_the_same(tmp_path: Path) -> None:
     """Cancelled tasks leave their last word behind without waiting for it."""
     store = Store(tmp_path / "a.sqlite", SCHEMA)
