@@ -1,6 +1,6 @@
 """Many rounds of SIGKILL, longer than a test suite should take.
 
-PYTHONPATH=tests python benchmarks/kill_test.py --prompts 400 --kills 2 --rounds 10
+PYTHONPATH=tests python benchmarks/kill_test.py --prompts 400 --kills 10 --rounds 10
 """
 
 import argparse
@@ -18,7 +18,7 @@ def main() -> None:
     """Print a line for each round; an assertion ends it all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=400)
-    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--image-bytes", type=int, default=200_000)
     parser.add_argument("--latency", type=float, default=2.0, help="longest generation [s]")
