@@ -378,6 +378,11 @@ class FaultPlan:
         self._scripts.clear()
         self._odds.clear()
 
+    @property
+    def unmet(self) -> tuple[Fault, ...]:
+        """What scripts still hold: faults that no request has met."""
+        return tuple(fault for script in self._scripts for fault in script.rest if fault)
+
     def strike(self, path: str, prompt: str | None, draw: float) -> Fault | None:
         """Return what a request meets, using up the script that concerns it.
 

@@ -23,18 +23,34 @@ def _emulator_class() -> "type[Emulator]":
     return Emulator
 
 
+def see_that_faults_were_met(emulator: "Emulator") -> None:
+    """Fail the test if a fault of a script struck nobody.
+
+    Args:
+        emulator: Used by the test. `emulator.faults.clear()` says that it was meant to be so.
+    """
+    if unmet := emulator.faults.unmet:
+        kinds = ", ".join(fault.kind for fault in unmet)
+        pytest.fail(f"no request met these faults: {kinds}", pytrace=False)
+
+
 @pytest.fixture
 def sd3_emulator_factory() -> "Generator[EmulatorFactory]":
     """Start emulators with settings of your own; they stop when the test ends.
 
-    Each runs in a thread, so that it serves plain tests and tests with a loop alike.
+    Each runs in a thread, so that it serves plain tests and tests with a loop alike. A script of
+    faults that was not used up fails the test: it has not shown what it was written for.
     """
+    started: list[Emulator] = []
     with contextlib.ExitStack() as running:
 
         def start(**settings: Any) -> "Emulator":
-            return running.enter_context(_emulator_class().in_thread(**settings))
+            started.append(running.enter_context(_emulator_class().in_thread(**settings)))
+            return started[-1]
 
         yield start
+    for emulator in started:
+        see_that_faults_were_met(emulator)
 
 
 @pytest.fixture

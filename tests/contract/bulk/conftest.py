@@ -12,6 +12,7 @@ import pytest
 from sd3async import RetryPolicy, SD3Client
 from sd3async.bulk import BulkJob
 from sd3async.emulator import Emulator, VirtualTimeLoop
+from sd3async.emulator.pytest_plugin import see_that_faults_were_met
 from sd3async.emulator.virtual_time import LoopClock
 
 MakeJob: TypeAlias = Callable[..., BulkJob]
@@ -45,6 +46,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
     `retry` and `api_key` go to the client; the rest goes to the emulator.
     """
+    emulators: list[Emulator] = []
     async with AsyncExitStack() as stack:
 
         async def begin(
@@ -52,8 +54,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         ) -> Site:
             settings = {"image_bytes": 1_000, "strict": True, **settings}
             emulator = await stack.enter_async_context(Emulator(**settings))
+            emulators.append(emulator)
             make = partial(SD3Client, api_key, base_url=emulator.url, clock=LoopClock())
             client = await stack.enter_async_context(make(retry=retry))
             return Site(emulator, client, tmp_path / "out")
 
         yield begin
+    for emulator in emulators:
+        see_that_faults_were_met(emulator)

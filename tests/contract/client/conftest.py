@@ -8,6 +8,7 @@ import pytest
 
 from sd3async import RateLimit, RetryPolicy, SD3Client
 from sd3async.emulator import Emulator, VirtualTimeLoop
+from sd3async.emulator.pytest_plugin import see_that_faults_were_met
 from sd3async.emulator.virtual_time import LoopClock
 
 KEY = "sk-test0123456789abcdef"
@@ -26,6 +27,7 @@ async def start() -> AsyncIterator[Setup]:
     Keywords of the client are `rate_limit`, `retry` and those given as `client={...}`; the rest
     goes to the emulator, which answers with small images unless told otherwise.
     """
+    emulators: list[Emulator] = []
     async with AsyncExitStack() as stack:
 
         async def begin(
@@ -37,6 +39,7 @@ async def start() -> AsyncIterator[Setup]:
         ) -> tuple[Emulator, SD3Client]:
             settings = {"image_bytes": 3_000, "strict": True, **settings}
             emulator = await stack.enter_async_context(Emulator(**settings))
+            emulators.append(emulator)
             options: dict[str, Any] = {"clock": LoopClock(), **(client or {})}
             key = options.pop("api_key", KEY)
             made = SD3Client(
@@ -45,3 +48,5 @@ async def start() -> AsyncIterator[Setup]:
             return emulator, await stack.enter_async_context(made)
 
         yield begin
+    for emulator in emulators:
+        see_that_faults_were_met(emulator)

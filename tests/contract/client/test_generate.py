@@ -265,7 +265,7 @@ async def test_trouble_that_will_not_pass_is_raised_at_once(
     start: Any, fault: Fault, error: type[Exception], words: str
 ) -> None:
     """Another attempt would waste a request, or credits."""
-    emulator, client = await start(faults=[fault, fault])
+    emulator, client = await start(faults=[fault])
 
     with pytest.raises(error, match=words):
         await client.core("a", accept="application/json")

@@ -177,6 +177,22 @@ def test_a_missing_extra_is_said_in_one_sentence(
         request.getfixturevalue("sd3_emulator")
 
 
+def test_a_fault_that_nobody_met_fails_the_fixture(pytester: pytest.Pytester) -> None:
+    """A test of a fault that never struck would pass whatever the code did."""
+    pytester.makepyfile(
+        """
+        from sd3async.emulator import Fault
+
+        def test_it(sd3_emulator_factory):
+            sd3_emulator_factory(faults=[Fault.status(500), Fault.reset(), None])
+        """
+    )
+
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines("*no request met these faults: status, reset*")
+
+
 def test_names_are_loaded_on_first_use() -> None:
     """Every public name is there; a wrong one is an AttributeError like anywhere."""
     import sd3async.emulator as package

@@ -17,6 +17,19 @@ def test_a_script_is_used_up_in_order() -> None:
     assert met == [Fault.status(500), None, Fault.reset(), None]
 
 
+def test_what_nobody_met_yet_is_told() -> None:
+    """A test whose fault never struck has shown nothing."""
+    plan = FaultPlan([Fault.status(500), None])
+    plan.script([None, Fault.reset()], prompt="never asked for")
+    unmet = [plan.unmet]
+    plan.strike(CORE, "x", 0.5)
+    unmet.append(plan.unmet)
+    plan.clear()
+    unmet.append(plan.unmet)
+
+    assert unmet == [(Fault.status(500), Fault.reset()), (Fault.reset(),), ()]
+
+
 def test_a_script_can_concern_one_prompt_or_path() -> None:
     """In a crowd of requests, the trouble has to find its own."""
     plan = FaultPlan()
