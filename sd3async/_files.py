@@ -2,12 +2,15 @@
 
 import errno
 import os
+import re
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 PART_SUFFIX = ".part"
 
 _NAME_BYTES = 64  # of the final name in a part's: every file system has room for the rest
+
+_PART_NAME = re.compile(rf"\..+\.[0-9a-f]{{12}}{re.escape(PART_SUFFIX)}", re.DOTALL)
 
 _DISK_WORDS = {
     errno.ENOSPC: "the disk is full",
@@ -25,6 +28,11 @@ def disk_words(error: Exception) -> str:
     if not isinstance(error, OSError) or not error.strerror:
         return str(error) or type(error).__name__
     return _DISK_WORDS.get(error.errno or 0) or error.strerror.lower()
+
+
+def is_part(path: Path) -> bool:
+    """Whether a file's name is one that `PartFile` gives."""
+    return _PART_NAME.fullmatch(path.name) is not None
 
 
 class PartFile(AbstractContextManager["PartFile"]):

@@ -8,6 +8,7 @@ async with BulkJob(client, "prompts.jsonl", out="images") as job:
 from sd3async.bulk.errors import (
     BadLine,
     BulkError,
+    FolderError,
     JobLockedError,
     JournalError,
     ManifestError,
@@ -23,6 +24,7 @@ __all__ = [
     "BulkError",
     "BulkJob",
     "Defaults",
+    "FolderError",
     "ItemRecord",
     "JobLockedError",
     "JobStats",

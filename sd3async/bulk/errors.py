@@ -2,6 +2,7 @@
 
 BulkError                    (an SD3Error)
 ├── ManifestError            (also an InvalidRequestError)  bad lines; nothing was sent
+├── FolderError              (also an InvalidRequestError)  the folder is not this job's
 ├── JobLockedError                              another process works in the folder
 └── StorageError             (also OSError)     folder or disk: what was done stays usable
     └── JournalError                            the journal itself is damaged or foreign
@@ -19,6 +20,7 @@ from sd3async.errors import InvalidRequestError, SD3Error
 __all__ = [
     "BadLine",
     "BulkError",
+    "FolderError",
     "JobLockedError",
     "JournalError",
     "ManifestError",
@@ -63,6 +65,13 @@ class ManifestError(BulkError, InvalidRequestError):
         super().__init__("\n".join(words), field="source")
         self.bad_lines = tuple(bad_lines)
         self.count = count
+
+
+class FolderError(BulkError, InvalidRequestError):
+    """The folder belongs to something else; nothing was sent, and nothing in it was changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="out")
 
 
 class JobLockedError(BulkError):

@@ -1,6 +1,6 @@
 """The job's folder: where its files lie, who may work in it, what a crash left there.
 
-DIR/journal.sqlite, DIR/job.lock
+DIR/journal.sqlite
 DIR/images/000123/00123456.png      the image, byte for byte as it was received
 DIR/images/000123/00123456.json     its sidecar
 DIR/inputs/<sha256>.png             images to start from that came as bytes
@@ -15,23 +15,32 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 
-from sd3async._files import PART_SUFFIX, PartFile, make_folder, sync_folder, write_atomically
-from sd3async.bulk.errors import JobLockedError, StorageError, storage_error
+from sd3async._files import (
+    PART_SUFFIX,
+    PartFile,
+    is_part,
+    make_folder,
+    sync_folder,
+    write_atomically,
+)
+from sd3async.bulk.errors import FolderError, JobLockedError, StorageError, storage_error
 from sd3async.bulk.items import INPUTS
-from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem
+from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem, read_owner
 from sd3async.bulk.records import ItemRecord
+from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage
 
 IMAGES = "images"
 RESULTS_NAME = "results.jsonl"
-LOCK_NAME = "job.lock"
 
 _FILES_PER_FOLDER = 1_000
 _READ_BYTES = 256 * 1024
+_SHOWN_NAMES = 3
+_JOURNAL_SUFFIXES = ("", "-wal", "-shm")
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 T = TypeVar("T")
@@ -48,8 +57,9 @@ class JobFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: BinaryIO | None = None
+        self._lock: int | None = None
         self._is_new = False
+        self._has_new_journal = False
         self._made: set[Path] = set()
 
     @property
@@ -62,24 +72,44 @@ class JobFolder:
         """The list of what came of every item."""
         return self.path / RESULTS_NAME
 
-    def claim(self) -> None:
+    def claim(self, *, force: bool = False) -> None:
         """Make the folder if need be, and keep other processes out.
+
+        Args:
+            force: Work in it also when it holds other things.
 
         Raises:
             JobLockedError: Another process is at work in it.
-            StorageError: It cannot be made, or holds images that no journal knows.
+            FolderError: It holds other things, and no job.
+            StorageError: It cannot be made or locked.
         """
         try:
             self._is_new = not self.path.exists()
             make_folder(self.path)
-            if (self.path / IMAGES).exists() and not self.journal.exists():
-                raise StorageError(
-                    f"{str(self.path)!r} holds images but no journal, so nobody knows which are "
-                    "whose; choose another folder"
-                )
             self._take_lock()
-        except StorageError:
+            try:
+                self.check(force=force)
+                self._has_new_journal = not self.journal.exists()
+            except BaseException:
+                self.release()
+                raise
+        except (FolderError, StorageError):
             raise
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+
+    def check(self, *, force: bool) -> None:
+        """See that the folder is a job's, or free for one; looks only.
+
+        Args:
+            force: Whether other things in it are no hindrance.
+
+        Raises:
+            FolderError: It is not.
+            StorageError: It cannot be looked at.
+        """
+        try:
+            self._check(force)
         except OSError as error:
             raise storage_error(self.path, error) from error
 
@@ -87,17 +117,16 @@ class JobFolder:
         """Let other processes in.
 
         Args:
-            forget: Delete the journal as well, and a folder made by `claim`: nothing was sent.
+            forget: Delete what `claim` and the journal made, if they made it: nothing was sent.
         """
         if self._lock is None:
             return
-        if forget:
-            for suffix in ("", "-wal", "-shm"):
+        if forget and self._has_new_journal:
+            for suffix in _JOURNAL_SUFFIXES:
                 self.journal.with_name(JOURNAL_NAME + suffix).unlink(missing_ok=True)
-            (self.path / LOCK_NAME).unlink(missing_ok=True)
             if self._is_new:
                 _remove_if_empty(self.path)
-        self._lock.close()
+        os.close(self._lock)
         self._lock = None
 
     def image_name(self, number: int, output_format: str) -> str:
@@ -218,8 +247,9 @@ class JobFolder:
         count = 0
         for folder in folders:
             for part in folder.glob(f".*{PART_SUFFIX}") if folder.is_dir() else ():
-                part.unlink(missing_ok=True)
-                count += 1
+                if is_part(part):  # other programs have parts, too
+                    part.unlink(missing_ok=True)
+                    count += 1
         return count
 
     def write_results(self, records: Iterable[ItemRecord]) -> Path:
@@ -249,21 +279,39 @@ class JobFolder:
         return Delivery(file=name, credits=item.price, facts=facts)
 
     def _take_lock(self) -> None:
-        lock = (self.path / LOCK_NAME).open("a+b")
+        # The folder itself is locked: a file in it could be deleted, and the next run let in.
+        lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read(20).decode("ascii", "replace").strip() or "unknown"
-            lock.close()
+        except BaseException as error:
+            os.close(lock)
+            if not isinstance(error, BlockingIOError):
+                raise
             raise JobLockedError(
-                f"another process ({owner}) is at work in {str(self.path)!r}; "
+                f"another process ({read_owner(self.journal)}) is at work in {str(self.path)!r}; "
                 "wait for it, or choose another folder"
             ) from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n".encode())
-        lock.flush()
         self._lock = lock
+
+    def _check(self, force: bool) -> None:
+        for suffix in _JOURNAL_SUFFIXES:
+            file = self.journal.with_name(JOURNAL_NAME + suffix)
+            if file.is_symlink():  # SQLite would write where it leads
+                raise FolderError(f"{str(file)!r} is a symbolic link; put the file in its place")
+        if force or self.journal.exists() or not self.path.exists():
+            return
+        if (self.path / IMAGES).exists():
+            raise FolderError(
+                f"{str(self.path)!r} holds images but no journal, so nobody knows which are "
+                "whose; choose another folder"
+            )
+        names = sorted(file.name for file in self.path.iterdir())
+        if names:
+            shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if names[_SHOWN_NAMES:] else "")
+            raise FolderError(
+                f"{str(self.path)!r} is not empty and holds no job ({shown}); choose another "
+                "folder, or add --force (force=True): files named like a job's own are replaced"
+            )
 
     def _on_disk(self, function: Callable[..., T], *args: Any) -> T:
         try:
@@ -272,6 +320,20 @@ class JobFolder:
             raise
         except OSError as error:
             raise storage_error(self.path, error) from error
+
+
+def read_out(out: str | Path) -> Path:
+    """Return the folder that a job is given, as an absolute path.
+
+    Args:
+        out: What the caller says.
+
+    Raises:
+        InvalidRequestError: It is an empty text, which would mean the working directory.
+    """
+    if out == "":
+        raise refuse("out", "is empty; a folder is needed")
+    return Path(out).absolute()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import math
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -15,7 +16,7 @@ from sd3async._threads import in_thread
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import ManifestError
-from sd3async.bulk.folder import JobFolder
+from sd3async.bulk.folder import JobFolder, read_out
 from sd3async.bulk.intake import recover, register
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import Journal, read_records
@@ -63,7 +64,8 @@ class BulkJob:
         source: The path of a manifest (JSON Lines, CSV or plain text), an open binary stream of
             one, or an iterable or async iterable of prompts, request values or mappings of
             fields. None goes on with what the journal holds.
-        out: The job's folder; made when it is missing.
+        out: The job's folder; made when it is missing. One that holds other things, and no job,
+            is refused.
         defaults: What lines do not say, and how often each is repeated.
         shape: Shape of the manifest's lines; None goes by its name, then by its first line.
         concurrency: Most items on their way at once, 1 or more. Default: the client's
@@ -75,6 +77,7 @@ class BulkJob:
             sends it again, `hold` keeps it for review.
         retry_failed: Send items again that failed in an earlier run.
         skip_invalid: Record bad lines and go on, instead of refusing the manifest.
+        force: Work in a folder that holds other things.
         reports: Whether to write the reports as well as `results.jsonl` at the end.
         on_lines: Called now and then, while the source is taken in, with the lines read so far.
         clock: Time, for tests.
@@ -100,6 +103,7 @@ class BulkJob:
         on_unknown: OnUnknown = "retry",
         retry_failed: bool = False,
         skip_invalid: bool = False,
+        force: bool = False,
         reports: bool = True,
         on_lines: Callable[[int], object] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
@@ -118,10 +122,11 @@ class BulkJob:
         self._holds = _ON_UNKNOWN.plain("on_unknown", on_unknown) == "hold"
         self._retry_failed = retry_failed
         self._skip_invalid = skip_invalid
+        self._force = force
         self._reports = reports
         self._on_lines = on_lines
         self._clock = clock
-        self._folder = JobFolder(Path(out).absolute())
+        self._folder = JobFolder(read_out(out))
         self._journal = Journal(self._folder.journal)
         self._counters = Counters()
         self._budget = Budget(max_credits)
@@ -201,14 +206,16 @@ class BulkJob:
         Raises:
             ManifestError: The source has bad lines.
             JobLockedError: Another process is at work in the folder.
+            FolderError: The folder belongs to something else.
             StorageError: The folder or the journal cannot be used.
         """
         self._started_at = self._clock.time()
         self._freezes_before = self._client.freezes
-        await in_thread(self._folder.claim)
+        await in_thread(functools.partial(self._folder.claim, force=self._force))
         forget = False
         try:
             await self._journal.store.open()
+            await self._journal.note("process", str(os.getpid()))
             await self._take_in()
         except BaseException as error:
             forget = isinstance(error, ManifestError) and await self._journal.is_empty()

@@ -8,13 +8,13 @@ the disk, or possibly paid.
 import json
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from sd3async.bulk.errors import journal_error
+from sd3async.bulk.errors import StorageError, journal_error
 from sd3async.bulk.records import ItemRecord, State
 from sd3async.bulk.registration import link_twins
 from sd3async.bulk.schema import RECORD_COLUMNS, SCHEMA, record_of
@@ -274,6 +274,14 @@ class Journal:
         """Return the size of the largest image so far [bytes]; 0 before the first."""
         return int(await self.meta("largest") or 0)
 
+    async def note(self, name: str, value: str) -> None:
+        """Write something beside the items."""
+        await self.store.submit(
+            lambda db: (
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)).rowcount
+            )
+        )
+
     async def meta(self, name: str) -> str | None:
         """Return what was written beside the items, or None."""
         row = await self.store.submit(
@@ -346,6 +354,18 @@ def read_records(path: Path) -> Iterator[ItemRecord]:
         query = f"SELECT {RECORD_COLUMNS} FROM items WHERE position IS NOT NULL ORDER BY position"
         for row in db.execute(query):
             yield record_of(row)
+
+
+def read_owner(path: Path) -> str:
+    """Return the number of the process that a journal says is at work, in words.
+
+    Args:
+        path: The journal; it may be missing, or anything else.
+    """
+    with suppress(StorageError), _reader(path) as db:
+        for (process,) in db.execute("SELECT value FROM meta WHERE name = 'process'"):
+            return str(process)
+    return "its number is not known"
 
 
 def copy_journal(path: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """What a job would do and cost, without sending anything or touching its folder."""
 
+import functools
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from sd3async._threads import in_thread
+from sd3async.bulk.folder import JobFolder, read_out
 from sd3async.bulk.intake import register
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import JOURNAL_NAME, Journal, copy_journal
@@ -60,6 +62,7 @@ async def plan(
     skip_invalid: bool = False,
     retry_failed: bool = False,
     on_unknown: str = "retry",
+    force: bool = False,
     rate_limit: RateLimit | None = None,
     keys: int = 1,
     on_lines: Callable[[int], object] = lambda _: None,
@@ -77,20 +80,24 @@ async def plan(
         skip_invalid: As for `BulkJob`.
         retry_failed: As for `BulkJob`.
         on_unknown: As for `BulkJob`.
+        force: As for `BulkJob`.
         rate_limit: The limit of each key, for the soonest end.
         keys: How many keys there are.
         on_lines: Called now and then with the number of lines read.
 
     Raises:
         ManifestError: The source has bad lines.
+        FolderError: The folder belongs to something else.
         StorageError: The journal, or the disk for temporary files, cannot be used.
     """
     limit = RateLimit() if rate_limit is None else rate_limit
     with tempfile.TemporaryDirectory(prefix="sd3async-") as scratch:
         path = Path(scratch) / JOURNAL_NAME
-        existing = None if out is None else Path(out) / JOURNAL_NAME
-        if existing is not None and existing.exists():
-            await in_thread(copy_journal, existing, path)
+        folder = None if out is None else JobFolder(read_out(out))
+        if folder is not None:
+            await in_thread(functools.partial(folder.check, force=force))
+            if folder.journal.exists():
+                await in_thread(copy_journal, folder.journal, path)
         journal = Journal(path, is_scratch=True)
         await journal.store.open()
         try:

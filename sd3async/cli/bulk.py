@@ -53,6 +53,7 @@ class _Order:
     Attributes:
         source: The manifest.
         out: The job's folder.
+        force: Whether to work in a folder that holds other things.
         defaults: What the manifest's lines do not say.
         shape: Shape of its lines, or None to find out.
         concurrency: Most items on their way at once, or None.
@@ -70,7 +71,8 @@ class _Order:
     """
 
     source: Source
-    out: Path
+    out: str
+    force: bool
     defaults: Defaults
     shape: Shape | None
     concurrency: int | None
@@ -97,10 +99,11 @@ class _Order:
 @click.option(
     "--out",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False),
     metavar="DIR",
     help="Folder of the job: images, journal, results. The same command again resumes it.",
 )
+@click.option("--force", is_flag=True, help="Work in a folder that holds other things as well.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and cost; send nothing.")
 @click.option(
     "--max-credits",
@@ -221,6 +224,7 @@ def _print_plan(order: _Order) -> int:
             skip_invalid=order.skip_invalid,
             retry_failed=order.retry_failed,
             on_unknown=order.on_unknown,
+            force=order.force,
             rate_limit=order.rate_limit,
             keys=keys,
             on_lines=Patience(),
@@ -289,6 +293,7 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         on_unknown=order.on_unknown,
         retry_failed=order.retry_failed,
         skip_invalid=order.skip_invalid,
+        force=order.force,
         reports=order.report,
         on_lines=Patience(),
     )

@@ -40,7 +40,7 @@ def bulk(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("STABILITY_API_KEY", "sk-secret0123456789")
 
     def run(*args: str, stdin: str | bytes | None = None, report: bool = False) -> Result:
-        options = ["bulk", *args, "--out", "out", "--base-url", emulator.url]
+        options = ["bulk", "--out", "out", "--base-url", emulator.url, *args]
         options += [] if report else ["--no-report"]
         result = CliRunner().invoke(program, options, input=stdin)
         assert "secret" not in result.output
@@ -105,13 +105,18 @@ def test_a_dry_run_needs_no_key_and_writes_nothing(
         (["-", "--seed", "3"], "x", "--seed-start counts up"),
         (["-", "--model", "sd9"], "x", "model: is 'sd9'"),
         (["-", "--repeat", "0"], "x", "--repeat"),
+        (["-", "--out", ""], "x", "out: is empty; a folder is needed"),
+        (["-", "--out", "", "--dry-run"], "x", "out: is empty; a folder is needed"),
+        (["-", "--out", "home"], "x", "is not empty and holds no job (index.html); choose another"),
     ],
-    ids=["line", "file", "seed", "model", "repeat"],
+    ids=["line", "file", "seed", "model", "repeat", "out", "dry out", "foreign folder"],
 )
 def test_bad_usage_leaves_with_2_and_sends_nothing(
     bulk: Run, emulator: Emulator, args: list[str], stdin: str | None, words: str
 ) -> None:
     """A wrong word must be caught before it costs anything."""
+    Path("home").mkdir()
+    Path("home/index.html").write_text("my home page")
     result = bulk(*args, stdin=stdin)
 
     assert result.exit_code == 2
@@ -176,9 +181,10 @@ def test_a_long_manifest_says_how_far_it_is(bulk: Run, monkeypatch: pytest.Monke
 def test_a_folder_in_use_leaves_with_2(bulk: Run) -> None:
     """A second terminal must not send everything twice."""
     Path("out").mkdir()
-    with Path("out/job.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        result = bulk("-", "--json", stdin="x")
+    lock = os.open("out", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    result = bulk("-", "--json", stdin="x")
+    os.close(lock)
 
     assert result.exit_code == 2
     assert json.loads(result.stdout)["error"] == "JobLockedError"

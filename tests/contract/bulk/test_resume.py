@@ -76,7 +76,7 @@ async def test_an_item_on_its_way_without_a_file_is_possibly_paid(
     here, _ = await finished(site)
     forget_the_end(here.out, 3)
     (here.out / "images/000000/00000003.png").unlink()
-    (here.out / "images/000000/.00000003.png.abc.part").write_bytes(b"half")
+    (here.out / "images/000000/.00000003.png.0123456789ab.part").write_bytes(b"half")
     async with here.job(PROMPTS, on_unknown=on_unknown) as job:
         await job.run()
 

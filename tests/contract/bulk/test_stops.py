@@ -10,7 +10,7 @@ import pytest
 
 from sd3async import InvalidRequestError, PaymentRequiredError, RetryPolicy
 from sd3async._files import PartFile
-from sd3async.bulk import BulkJob, JobLockedError, JournalError, StorageError
+from sd3async.bulk import BulkJob, FolderError, JobLockedError, JournalError, StorageError
 from sd3async.emulator import Fault
 from support.pictures import picture
 
@@ -249,7 +249,7 @@ async def test_a_folder_with_images_and_no_journal_is_refused(site: Any) -> None
     """Somebody's pictures must not be written over."""
     here = await site()
     (here.out / "images").mkdir(parents=True)
-    with pytest.raises(StorageError, match="holds images but no journal"):
+    with pytest.raises(FolderError, match="holds images but no journal"):
         await here.job(PROMPTS[:1]).__aenter__()
 
 
