@@ -15,6 +15,9 @@ PATHS = {
 
 BALANCE_PATH = "/v1/user/balance"
 
+EMULATOR_HEADER = "x-emulator"
+"""In every answer of this package's emulator, and in none of a service."""
+
 
 @attrs.frozen
 class Service:

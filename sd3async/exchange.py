@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
 from sd3async._files import disk_words
-from sd3async.endpoints import BALANCE_PATH, PATHS
+from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, PATHS
 from sd3async.errors import RequestTimeoutError
 from sd3async.models.requests import GenerationRequest, check_image
 from sd3async.models.results import GeneratedImage, Timings
@@ -150,6 +150,7 @@ class Generation(Exchange[GeneratedImage]):
             credits=self.credits,
             attempts=call.attempts,
             unknown_charges=call.unknown_charges,
+            emulated=EMULATOR_HEADER in answer.headers,
             timings=call.timings(),
         )
 

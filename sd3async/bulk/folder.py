@@ -30,7 +30,7 @@ from sd3async._files import (
 from sd3async.bulk.errors import FolderError, JobLockedError, StorageError, storage_error
 from sd3async.bulk.items import INPUTS
 from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem, read_owner
-from sd3async.bulk.records import ItemRecord
+from sd3async.bulk.records import EMULATOR, ItemRecord
 from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage
 
@@ -53,10 +53,12 @@ class JobFolder:
 
     Args:
         path: The folder; made when it is missing.
+        service: The service that the job belongs to, for the sidecars.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, service: str) -> None:
         self.path = path
+        self.service = service
         self._lock: int | None = None
         self._is_new = False
         self._has_new_journal = False
@@ -201,6 +203,7 @@ class JobFolder:
             "seed": image.seed,
             "finish_reason": image.finish_reason,
             "request_id": image.request_id,
+            "emulated": image.emulated or self.service == EMULATOR,
             "timings": {
                 name: round(value, 6) for name, value in attrs.asdict(image.timings).items()
             },
@@ -212,6 +215,7 @@ class JobFolder:
             "model": request.get("model"),
             "credits": image.credits,
             "attempts": image.attempts,
+            "service": self.service,
             **facts,
         }
         text = json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n"
@@ -271,10 +275,11 @@ class JobFolder:
             "size": path.stat().st_size,
             "sha256": _hash(path),
             "seed": item.fields.get("seed") or None,
+            "emulated": self.service == EMULATOR,
         }
         sidecar = _read_sidecar(path.with_suffix(".json"))
         if sidecar.get("sha256") == facts["sha256"]:
-            told = ("content_type", "seed", "finish_reason", "request_id", "timings")
+            told = ("content_type", "seed", "finish_reason", "request_id", "emulated", "timings")
             facts |= {key: sidecar[key] for key in told if key in sidecar}
         return Delivery(file=name, credits=item.price, facts=facts)
 

@@ -4,10 +4,11 @@ import sqlite3
 from collections.abc import Callable
 
 from sd3async._threads import in_thread
+from sd3async.bulk.errors import FolderError
 from sd3async.bulk.folder import JobFolder
 from sd3async.bulk.items import Defaults, SaveInput
 from sd3async.bulk.journal import Journal
-from sd3async.bulk.records import State
+from sd3async.bulk.records import EMULATOR, State
 from sd3async.bulk.registration import Registered, Registration
 from sd3async.bulk.sources import LineSource
 
@@ -72,6 +73,30 @@ async def register(
     except BaseException:
         await store.run(lambda _: registration.abandon())
         raise
+
+
+async def bind(journal: Journal, folder: JobFolder, service: str) -> None:
+    """See that the job belongs to this service, or to none yet.
+
+    Args:
+        journal: Open.
+        folder: Its folder.
+        service: A base URL, or `EMULATOR`.
+
+    Raises:
+        FolderError: It belongs to another.
+    """
+    bound = await journal.belong_to(service)
+    if bound != service:
+        raise FolderError(
+            f"{str(folder.path)!r} holds a job of {_in_words(bound)}, and this run is for "
+            f"{_in_words(service)}: their images must not be mixed up; choose another folder, or "
+            "go on with the first"
+        )
+
+
+def _in_words(service: str) -> str:
+    return "the emulator" if service == EMULATOR else service
 
 
 async def recover(journal: Journal, folder: JobFolder, *, hold: bool, at: float) -> tuple[int, int]:

@@ -17,12 +17,12 @@ from sd3async.bulk.budget import Budget
 from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import ManifestError
 from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import recover, register
+from sd3async.bulk.intake import bind, recover, register
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import Journal, read_records
 from sd3async.bulk.manifest import Shape
 from sd3async.bulk.pilot import Pilot
-from sd3async.bulk.records import DOLLARS_PER_CREDIT, ItemRecord, JobSummary, State
+from sd3async.bulk.records import DOLLARS_PER_CREDIT, EMULATOR, ItemRecord, JobSummary, State
 from sd3async.bulk.runner import Runner
 from sd3async.bulk.sources import LineSource, Source, as_line_source
 from sd3async.bulk.stats import Counters, JobStats, StopReason
@@ -78,6 +78,8 @@ class BulkJob:
         retry_failed: Send items again that failed in an earlier run.
         skip_invalid: Record bad lines and go on, instead of refusing the manifest.
         force: Work in a folder that holds other things.
+        emulated: Whether the client speaks to an emulator: its images are then marked as such, and
+            the job goes on with any emulator and with no service.
         reports: Whether to write the reports as well as `results.jsonl` at the end.
         on_lines: Called now and then, while the source is taken in, with the lines read so far.
         clock: Time, for tests.
@@ -104,6 +106,7 @@ class BulkJob:
         retry_failed: bool = False,
         skip_invalid: bool = False,
         force: bool = False,
+        emulated: bool = False,
         reports: bool = True,
         on_lines: Callable[[int], object] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
@@ -126,7 +129,8 @@ class BulkJob:
         self._reports = reports
         self._on_lines = on_lines
         self._clock = clock
-        self._folder = JobFolder(read_out(out))
+        service = EMULATOR if emulated else client.base_url
+        self._folder = JobFolder(read_out(out), service)
         self._journal = Journal(self._folder.journal)
         self._counters = Counters()
         self._budget = Budget(max_credits)
@@ -136,6 +140,7 @@ class BulkJob:
         self._is_abandoned = threading.Event()
         self._started_at = 0.0
         self._balance_before: float | None = None
+        self._is_emulated = emulated
         self._freezes_before = 0
         self.summary: JobSummary | None = None
 
@@ -244,6 +249,7 @@ class BulkJob:
 
     async def _take_in(self) -> None:
         journal = self._journal
+        await bind(journal, self._folder, self._folder.service)
         adopted, _ = await self._recover()
         if self._source is not None:
             registered = await register(
@@ -317,6 +323,7 @@ class BulkJob:
         with forgiving:
             await self._recover()
             self._counters.take(await self._journal.totals())
+            self._is_emulated |= await self._journal.meta("emulated") is not None
         self.summary = self._sum_up(await self._last_balance())
         with forgiving:
             await self._in_leavable_thread(self._write_results, self.summary)
@@ -371,4 +378,6 @@ class BulkJob:
             balance_before=self._balance_before,
             balance_after=balance_after,
             base_url=self._client.base_url,
+            service=self._folder.service,
+            emulated=self._is_emulated,
         )

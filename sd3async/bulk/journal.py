@@ -27,6 +27,10 @@ QUEUE_START = (-(2**62), -1)
 
 _QUEUE_COLUMNS = "number, id, tags, rank, position, request, price"
 
+_NOBODY_KNOWN = "its number is not known"
+
+_ANYTHING_DONE = "SELECT 1 FROM items WHERE state IN ('sent', 'done') OR unknown_charges LIMIT 1"
+
 _SUMS = """
 SELECT state, position IS NOT NULL, count(*), count(linked_to), total(credits),
     sum(unknown_charges), total(unknown_charges * price),
@@ -137,6 +141,8 @@ class Journal:
                 (delivery.file, delivery.credits, facts, attempts, at, number),
             )
             db.execute(_NOTE_SIZE, (delivery.facts["size"],))
+            if delivery.facts.get("emulated"):
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('emulated', 'yes')")
             return db.execute(
                 "UPDATE items SET state = 'done', error = '', file = ?, facts = ?, "
                 "finished_at = ? WHERE linked_to = ? AND state = 'pending'",
@@ -284,10 +290,31 @@ class Journal:
 
     async def meta(self, name: str) -> str | None:
         """Return what was written beside the items, or None."""
-        row = await self.store.submit(
-            lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        )
-        return None if row is None else str(row[0])
+        return await self.store.submit(lambda db: _meta(db, name))
+
+    async def belong_to(self, service: str) -> str:
+        """Bind the job to a service, unless another one has done anything for it.
+
+        Args:
+            service: A base URL, or `EMULATOR`.
+
+        Returns:
+            The service that the job belongs to.
+        """
+
+        def write(db: sqlite3.Connection) -> str:
+            bound = _meta(db, "service")
+            if bound not in (None, service) and db.execute(_ANYTHING_DONE).fetchone():
+                return str(bound)
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (service,))
+            return service
+
+        return await self.store.submit(write)
+
+
+def _meta(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _queued(row: tuple[Any, ...]) -> QueuedItem:
@@ -352,8 +379,9 @@ def read_records(path: Path) -> Iterator[ItemRecord]:
     """
     with _reader(path) as db:
         query = f"SELECT {RECORD_COLUMNS} FROM items WHERE position IS NOT NULL ORDER BY position"
+        service = _meta(db, "service") or ""
         for row in db.execute(query):
-            yield record_of(row)
+            yield record_of(row, service)
 
 
 def read_owner(path: Path) -> str:
@@ -363,9 +391,8 @@ def read_owner(path: Path) -> str:
         path: The journal; it may be missing, or anything else.
     """
     with suppress(StorageError), _reader(path) as db:
-        for (process,) in db.execute("SELECT value FROM meta WHERE name = 'process'"):
-            return str(process)
-    return "its number is not known"
+        return _meta(db, "process") or _NOBODY_KNOWN
+    return _NOBODY_KNOWN
 
 
 def copy_journal(path: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ import attrs
 
 from sd3async._threads import in_thread
 from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import register
+from sd3async.bulk.intake import bind, register
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import JOURNAL_NAME, Journal, copy_journal
 from sd3async.bulk.manifest import Shape
@@ -63,6 +63,7 @@ async def plan(
     retry_failed: bool = False,
     on_unknown: str = "retry",
     force: bool = False,
+    service: str | None = None,
     rate_limit: RateLimit | None = None,
     keys: int = 1,
     on_lines: Callable[[int], object] = lambda _: None,
@@ -81,6 +82,7 @@ async def plan(
         retry_failed: As for `BulkJob`.
         on_unknown: As for `BulkJob`.
         force: As for `BulkJob`.
+        service: The base URL that the job will use, or `emulator`; None is any.
         rate_limit: The limit of each key, for the soonest end.
         keys: How many keys there are.
         on_lines: Called now and then with the number of lines read.
@@ -93,7 +95,7 @@ async def plan(
     limit = RateLimit() if rate_limit is None else rate_limit
     with tempfile.TemporaryDirectory(prefix="sd3async-") as scratch:
         path = Path(scratch) / JOURNAL_NAME
-        folder = None if out is None else JobFolder(read_out(out))
+        folder = None if out is None else JobFolder(read_out(out), service or "")
         if folder is not None:
             await in_thread(functools.partial(folder.check, force=force))
             if folder.journal.exists():
@@ -101,6 +103,8 @@ async def plan(
         journal = Journal(path, is_scratch=True)
         await journal.store.open()
         try:
+            if folder is not None and service is not None:
+                await bind(journal, folder, service)
             await _settle_cut_off(journal, hold=on_unknown == "hold")
             await register(
                 journal,

@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
+EMULATOR = "emulator"
+"""The service of a job whose images come from the emulator, wherever that listens."""
+
 State: TypeAlias = Literal["pending", "sent", "done", "failed", "unknown", "invalid"]
 
 STATES: tuple[State, ...] = get_args(State)
@@ -46,6 +49,8 @@ class ItemRecord:
         sent_at: When it was last handed to the client [s since the epoch].
         finished_at: When it ended [s since the epoch].
         timings: Where the time of the successful call went, by the names of `Timings` [s].
+        service: The service that the job belongs to: its base URL, or `emulator`.
+        emulated: Whether the image comes from the emulator.
     """
 
     index: int
@@ -71,6 +76,8 @@ class ItemRecord:
     sent_at: float | None = None
     finished_at: float | None = None
     timings: Mapping[str, float] = attrs.field(factory=dict[str, float])
+    service: str = ""
+    emulated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain values, ready for JSON."""
@@ -104,6 +111,8 @@ class JobSummary:
         balance_before: Credits left when this run began; None when the service does not say.
         balance_after: Credits left when it ended; None when the service does not say.
         base_url: Where the requests went.
+        service: The service that the job belongs to: its base URL, or `emulator`.
+        emulated: Whether there are images of the emulator among those of the job.
     """
 
     name: str
@@ -125,3 +134,5 @@ class JobSummary:
     balance_before: float | None
     balance_after: float | None
     base_url: str
+    service: str = ""
+    emulated: bool = False

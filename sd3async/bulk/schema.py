@@ -51,11 +51,12 @@ RECORD_COLUMNS = (
 NO_FACTS: dict[str, Any] = {}
 
 
-def record_of(row: sqlite3.Row | tuple[Any, ...]) -> ItemRecord:
+def record_of(row: sqlite3.Row | tuple[Any, ...], service: str) -> ItemRecord:
     """Make a record of a row.
 
     Args:
         row: The values of `RECORD_COLUMNS`.
+        service: The service that the job belongs to.
     """
     (number, item_id, endpoint, request, tags, rank, state, file, linked_to, spent, attempts) = row[
         :11
@@ -80,5 +81,6 @@ def record_of(row: sqlite3.Row | tuple[Any, ...]) -> ItemRecord:
         error=error,
         sent_at=sent_at,
         finished_at=finished_at,
+        service=service,
         **known,
     )

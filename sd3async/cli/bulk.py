@@ -17,6 +17,7 @@ from sd3async._threads import in_thread
 from sd3async.bulk import BulkJob, Defaults, JobLockedError, StorageError
 from sd3async.bulk.manifest import SHAPES, Shape
 from sd3async.bulk.plan import plan
+from sd3async.bulk.records import EMULATOR
 from sd3async.bulk.sources import Source
 from sd3async.cli import exits
 from sd3async.cli.bulk_words import ENDS, Patience, plan_words, table_of, tell_changes
@@ -87,6 +88,13 @@ class _Order:
     base_url: str | None
     emulator: bool
     as_json: bool
+
+    @property
+    def service(self) -> str:
+        """The service that the job belongs to."""
+        if self.emulator:
+            return EMULATOR
+        return config.read_service(self.base_url, allow_insecure_http=True).base_url
 
     @property
     def rate_limit(self) -> RateLimit:
@@ -225,6 +233,7 @@ def _print_plan(order: _Order) -> int:
             retry_failed=order.retry_failed,
             on_unknown=order.on_unknown,
             force=order.force,
+            service=order.service,
             rate_limit=order.rate_limit,
             keys=keys,
             on_lines=Patience(),
@@ -294,6 +303,7 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         retry_failed=order.retry_failed,
         skip_invalid=order.skip_invalid,
         force=order.force,
+        emulated=order.emulator,
         reports=order.report,
         on_lines=Patience(),
     )
@@ -361,7 +371,7 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
         failure = None if job.failure is None else str(job.failure)
         ends = {"exit_code": code, "stop_reason": job.stop_reason, "failure": failure}
         ends["out"] = str(job.out)
-        print_json(numbers | ends | {"emulated": order.emulator})
+        print_json(numbers | ends)
         return
     console = Console(stderr=True, highlight=False)
     console.print(table_of(job))

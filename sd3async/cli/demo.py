@@ -209,6 +209,7 @@ async def _job(
         client,
         manifest,
         out=out,
+        emulated=True,
         force=True,  # it holds the manifest, and nothing else
         concurrency=_CONCURRENCY,
         deadline=_DEADLINE,

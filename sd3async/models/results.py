@@ -53,6 +53,7 @@ class GeneratedImage:
         credits: The documented price [credits]; a filtered image counts as charged.
         attempts: How many attempts it took, 1 being the first; 429s count here.
         unknown_charges: How many of the failed attempts may have been charged all the same.
+        emulated: Whether it comes from this package's emulator, by the answer's own word.
         timings: Where the time went.
     """
 
@@ -67,6 +68,7 @@ class GeneratedImage:
     credits: float
     attempts: int = 1
     unknown_charges: int = 0
+    emulated: bool = False
     timings: Timings = attrs.field(factory=Timings)
 
     @property

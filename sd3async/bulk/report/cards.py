@@ -47,6 +47,7 @@ def card(record: ItemRecord, out: Path, *, thumbnails: bool) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {name: getattr(record, name) for name in _AS_RECORDED}
     facts["model"] = model_of(record)
+    facts["emulated"] = record.emulated or None
     facts["tags"] = list(record.tags)
     facts["timings"] = dict(record.timings)
     facts["options"] = _options(record.request)

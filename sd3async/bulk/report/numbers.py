@@ -181,6 +181,8 @@ def _job(summary: JobSummary) -> dict[str, Any]:
         "name": summary.name,
         "manifest": summary.manifest,
         "base_url": summary.base_url,
+        "service": summary.service,
+        "emulated": summary.emulated,
         "started_at": _iso(summary.started_at),
         "finished_at": _iso(summary.finished_at),
         "seconds": round(summary.finished_at - summary.started_at, 3),

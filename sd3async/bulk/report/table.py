@@ -51,6 +51,8 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
         ("sent_at", _INSTANT),
         ("finished_at", _INSTANT),
+        ("service", pa.string()),
+        ("emulated", pa.bool_()),
         ("timings", pa.struct([(name, pa.float64()) for name in _TIMINGS])),
     ]
 )

@@ -4,7 +4,8 @@ function showSummary(job) {
   find("name").textContent = job.job.name;
   find("origin").textContent = [
     job.job.manifest,
-    job.job.base_url,
+    job.job.emulated ? "emulated: drawn by the emulator, made by no model" : "",
+    job.job.service === "emulator" ? "" : job.job.base_url,
     moment(Date.parse(job.job.started_at) / 1000),
   ]
     .filter(Boolean)

@@ -158,6 +158,7 @@ function answerRows(record) {
     ["attempts", record.attempts || null],
     ["possibly paid", record.unknown_charges ? many(record.unknown_charges, "more time") : null],
     ["request id", record.request_id],
+    ["emulated", record.emulated && "yes: made by no model"],
   ];
 }
 
