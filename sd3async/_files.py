@@ -35,6 +35,37 @@ def is_part(path: Path) -> bool:
     return _PART_NAME.fullmatch(path.name) is not None
 
 
+def find_parts(target: Path) -> list[Path]:
+    """Return the parts of a file that processes which died have left beside it."""
+    start = f".{target.name}."
+    return [
+        part
+        for part in target.parent.glob(f".*{PART_SUFFIX}")
+        if part.name.startswith(start) and is_part(part)
+    ]
+
+
+def finish_part(part: Path, target: Path) -> Path:
+    """Do for a part that was left whole what `PartFile.commit` would have done.
+
+    Args:
+        part: One of `find_parts`.
+        target: Its final name.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return _give_name(part, target)
+
+
+def _give_name(part: Path, target: Path) -> Path:
+    part.replace(target)
+    sync_folder(target.parent)
+    return target
+
+
 class PartFile(AbstractContextManager["PartFile"]):
     """A file being written beside its final name, and renamed when it is whole.
 
@@ -52,6 +83,15 @@ class PartFile(AbstractContextManager["PartFile"]):
         start = target.name.encode(errors="ignore")[:_NAME_BYTES].decode(errors="ignore")
         self._part = target.parent / f".{start}.{os.urandom(6).hex()}{PART_SUFFIX}"
         self._stream = self._part.open("xb")
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are until they have their name; not all of them before a `flush`."""
+        return self._part
+
+    def flush(self) -> None:
+        """Let readers of `path` see what was written."""
+        self._stream.flush()
 
     def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
@@ -71,12 +111,10 @@ class PartFile(AbstractContextManager["PartFile"]):
         Raises:
             OSError: The disk failed or is full; `abort` is still needed then.
         """
-        self._stream.flush()
+        self.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
-        self._part.replace(self.target)
-        sync_folder(self.target.parent)
-        return self.target
+        return _give_name(self._part, self.target)
 
     def abort(self) -> None:
         """Delete what was written; harmless after `commit`."""

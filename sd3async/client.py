@@ -12,7 +12,7 @@ from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
 from sd3async.config import Timeouts
 from sd3async.errors import TransportError
-from sd3async.exchange import Balance, Exchange, Generation
+from sd3async.exchange import Balance, Exchange, Generation, OnWhole
 from sd3async.limiter import LimiterState, RateLimit, read_share
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
 from sd3async.models.requests import (
@@ -377,6 +377,7 @@ class SD3Client:
         *,
         deadline: Duration | None = None,
         to: str | Path | None = None,
+        on_whole: OnWhole | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
         """Generate one image, waiting for the rate limit and retrying as configured.
@@ -387,6 +388,9 @@ class SD3Client:
                 `timedelta`; None is for ever.
             to: Stream the image into this file instead of memory. It appears whole, or not at
                 all; its folder must exist, and its suffix agree with `output_format`.
+            on_whole: Called in a thread with the image and the part file beside `to`, when all bytes
+                are in that and before it gets its name: to note durably what the image is. It must
+                not raise.
             accept: `image/*` for the bytes as they are, or `application/json` for base64 in
                 JSON, which costs more to decode.
 
@@ -418,7 +422,11 @@ class SD3Client:
             request = attrs.evolve(request, model=self._session.service.default_model)
         path = None if to is None else check_target(to, request.output_format)
         generation = Generation(
-            request, path=path, accept=accept, max_bytes=self._options.max_image_bytes
+            request,
+            path=path,
+            on_whole=on_whole,
+            accept=accept,
+            max_bytes=self._options.max_image_bytes,
         )
         try:
             return await self._call(generation, deadline)

@@ -2,10 +2,13 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
+
+import attrs
 
 from sd3async._files import disk_words
 from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, PATHS
@@ -19,6 +22,9 @@ from sd3async.transport import Answer, Message
 from sd3async.wire import ImageReader, form_fields, read_balance
 
 T = TypeVar("T")
+
+
+OnWhole: TypeAlias = Callable[[GeneratedImage, Path], object]
 
 
 class Told(Protocol):
@@ -89,12 +95,19 @@ class Generation(Exchange[GeneratedImage]):
     Args:
         request: What to generate.
         path: The file to stream it into; None keeps it in memory.
+        on_whole: As for `SD3Client.generate`.
         accept: The `accept` header.
         max_bytes: The largest image to take in [bytes].
     """
 
     def __init__(
-        self, request: GenerationRequest, *, path: Path | None, accept: str, max_bytes: int
+        self,
+        request: GenerationRequest,
+        *,
+        path: Path | None,
+        on_whole: OnWhole | None,
+        accept: str,
+        max_bytes: int,
     ) -> None:
         self.endpoint = request.endpoint
         self.credits = request.credits
@@ -102,6 +115,7 @@ class Generation(Exchange[GeneratedImage]):
         self._accept = accept
         self._max_bytes = max_bytes
         self._path = path
+        self._on_whole = on_whole
         self._sink = open_sink(path)
 
     async def __aenter__(self) -> Self:
@@ -131,16 +145,22 @@ class Generation(Exchange[GeneratedImage]):
                     if data := reader.feed(piece):
                         await self._sink.write(data)
             reader.finish()
-            kept = await self._sink.finish()
+            image = self._describe(reader, answer, call)
+            kept = await self._sink.finish(
+                None if self._on_whole is None else partial(self._on_whole, image)
+            )
         except RequestTimeoutError:  # an OSError too, by Python's tree
             raise
         except OSError as error:
             paid = f"the image was paid for ({self.credits:g} credits) and is lost"
             words = f"{disk_words(error)}: {paid}"
             raise OSError(error.errno or errno.EIO, words, str(self._path)) from error
+        in_memory = None if isinstance(kept, Path) else kept
+        return attrs.evolve(image, data=in_memory, timings=call.timings())
+
+    def _describe(self, reader: ImageReader, answer: Answer, call: Told) -> GeneratedImage:
         return GeneratedImage(
-            data=None if isinstance(kept, Path) else kept,
-            path=kept if isinstance(kept, Path) else None,
+            path=self._path,
             content_type=reader.content_type,
             size=reader.size,
             seed=reader.seed,

@@ -1,11 +1,14 @@
 """Where the bytes of an image go while they arrive: to memory, or to a file."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from sd3async._files import PartFile, disk_words
 from sd3async._threads import in_thread
 from sd3async.models.fields import refuse
+
+BeforeNaming: TypeAlias = Callable[[Path], object]
 
 _FLUSH_BYTES = 256 * 1024
 
@@ -27,8 +30,12 @@ class Sink:
         """Take the next bytes."""
         self._taken.append(piece)
 
-    async def finish(self) -> bytes | Path:
+    async def finish(self, before_naming: BeforeNaming | None = None) -> bytes | Path:
         """Keep what was taken.
+
+        Args:
+            before_naming: Called in a thread with the part file, when all bytes are in it and
+                before it gets its name; it must not raise. Nothing is called for memory.
 
         Returns:
             The image, or the file that holds it.
@@ -81,8 +88,8 @@ class _FileSink(Sink):
         if self._unwritten >= _FLUSH_BYTES:
             await in_thread(self._flush)
 
-    async def finish(self) -> Path:
-        path = await in_thread(self._commit)
+    async def finish(self, before_naming: BeforeNaming | None = None) -> Path:
+        path = await in_thread(self._commit, before_naming)
         self._is_kept = True
         return path
 
@@ -93,8 +100,11 @@ class _FileSink(Sink):
         self._taken.clear()
         self._unwritten = 0
 
-    def _commit(self) -> Path:
+    def _commit(self, before_naming: BeforeNaming | None) -> Path:
         self._flush()
+        if before_naming is not None:
+            self._part.flush()
+            before_naming(self._part.path)
         return self._part.commit()
 
 

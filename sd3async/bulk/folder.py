@@ -22,6 +22,8 @@ import attrs
 from sd3async._files import (
     PART_SUFFIX,
     PartFile,
+    find_parts,
+    finish_part,
     is_part,
     make_folder,
     sync_folder,
@@ -182,12 +184,16 @@ class JobFolder:
         image = fields.get("image")
         return fields if image is None else {**fields, "image": str(self.path / image)}
 
-    def seal(self, item: Mapping[str, Any], image: GeneratedImage) -> Delivery:
-        """Write the sidecar of an image that was just streamed into the folder.
+    def seal(self, item: Mapping[str, Any], image: GeneratedImage, part: Path) -> Delivery:
+        """Write the sidecar of an image that is whole and about to get its name.
+
+        The sidecar comes first, so that an image which has its name has its facts, and a part
+        that a crash left can be told to be whole.
 
         Args:
             item: What identifies it: `index`, `id`, `tags`.
-            image: The image; its file is on the disk.
+            image: The image.
+            part: The file that holds its bytes.
 
         Raises:
             StorageError: The disk failed.
@@ -195,7 +201,7 @@ class JobFolder:
         path = image.path
         if path is None:
             raise ValueError("the image was not streamed to a file")
-        sha256 = self._on_disk(_hash, path)
+        sha256 = self._on_disk(_hash, part)
         facts: dict[str, Any] = {
             "content_type": image.content_type,
             "size": image.size,
@@ -223,19 +229,21 @@ class JobFolder:
         name = path.relative_to(self.path).as_posix()
         return Delivery(file=name, credits=image.credits, facts=facts)
 
-    def find_delivery(self, item: QueuedItem) -> Delivery | None:
+    def find_delivery(self, item: QueuedItem, *, is_rehearsal: bool = False) -> Delivery | None:
         """Return the image of an item that was on its way when a run died, if it is there.
 
-        Its sidecar says what the answer said; without one, the image alone tells its size and
-        hash, and the request the seed it asked for.
+        A part that is whole by its sidecar's word is given its name. The sidecar says what the
+        answer said; without one, the image alone tells its size and hash, and the request the
+        seed it asked for.
 
         Args:
             item: The item.
+            is_rehearsal: Look only.
 
         Raises:
             StorageError: The disk failed.
         """
-        return self._on_disk(self._find, item)
+        return self._on_disk(self._find, item, is_rehearsal)
 
     def sweep(self, numbers: Iterable[int]) -> int:
         """Delete what a run that died left half-written.
@@ -264,20 +272,23 @@ class JobFolder:
         """
         return self._on_disk(_write_results, self.results, records)
 
-    def _find(self, item: QueuedItem) -> Delivery | None:
+    def _find(self, item: QueuedItem, is_rehearsal: bool) -> Delivery | None:
         output_format = str(item.fields.get("output_format", "png"))
         name = self.image_name(item.number, output_format)
         path = self.path / name
-        if not _is_image(path):
+        sidecar = _read_sidecar(path.with_suffix(".json"))
+        found = path if _is_image(path) else _find_whole_part(path, sidecar)
+        if found is None:
             return None
         facts: dict[str, Any] = {
             "content_type": f"image/{output_format}",
-            "size": path.stat().st_size,
-            "sha256": _hash(path),
+            "size": found.stat().st_size,
+            "sha256": _hash(found),
             "seed": item.fields.get("seed") or None,
             "emulated": self.service == EMULATOR,
         }
-        sidecar = _read_sidecar(path.with_suffix(".json"))
+        if found != path and not is_rehearsal:
+            finish_part(found, path)
         if sidecar.get("sha256") == facts["sha256"]:
             told = ("content_type", "seed", "finish_reason", "request_id", "emulated", "timings")
             facts |= {key: sidecar[key] for key in told if key in sidecar}
@@ -366,6 +377,14 @@ def _is_image(path: Path) -> bool:
             return stream.read(12).startswith(_STARTS)
     except OSError:
         return False
+
+
+def _find_whole_part(path: Path, sidecar: Mapping[str, Any]) -> Path | None:
+    """Return what an image's sidecar says is all of it, if it only lacks its name."""
+    for part in find_parts(path):
+        if part.stat().st_size == sidecar.get("size") and _hash(part) == sidecar.get("sha256"):
+            return part
+    return None
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:

@@ -114,7 +114,6 @@ async def recover(journal: Journal, folder: JobFolder, *, hold: bool, at: float)
         How many images were adopted, and how many requests are possibly paid.
     """
     items = await journal.cut_off()
-    await in_thread(folder.sweep, [item.number for item in items])
     adopted = possibly_paid = 0
     for item in items:
         delivery = await in_thread(folder.find_delivery, item)
@@ -125,4 +124,5 @@ async def recover(journal: Journal, folder: JobFolder, *, hold: bool, at: float)
             state: State = "unknown" if hold else "pending"
             journal.returned(item.number, state, attempts=1, unknown=1)
             possibly_paid += 1
+    await in_thread(folder.sweep, [item.number for item in items])
     return adopted, possibly_paid

@@ -12,7 +12,7 @@ from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import storage_error
 from sd3async.bulk.flights import Flight, watch
 from sd3async.bulk.folder import JobFolder
-from sd3async.bulk.journal import Journal
+from sd3async.bulk.journal import Delivery, Journal, QueuedItem
 from sd3async.bulk.records import State
 from sd3async.bulk.stats import Counters, StopReason
 from sd3async.client import SD3Client
@@ -57,6 +57,35 @@ class Landed:
     outcome: Outcome
     number: int
     shared_by: int
+
+
+class _Seal:
+    """Writes an image's sidecar when the image is whole, and keeps what went wrong for later.
+
+    The image itself comes first: a sidecar that cannot be written must not undo it.
+    """
+
+    def __init__(self, folder: JobFolder, item: QueuedItem) -> None:
+        self._folder = folder
+        self._names = {"index": item.number, "id": item.id, "tags": item.tags}
+        self._result: Delivery | Exception | None = None
+
+    def __call__(self, image: GeneratedImage, part: Path) -> None:
+        try:
+            self._result = self._folder.seal(self._names, image, part)
+        except Exception as error:  # noqa: BLE001  # raised by `delivery`
+            self._result = error
+
+    def delivery(self) -> Delivery:
+        """Return what is on the disk.
+
+        Raises:
+            StorageError: The sidecar could not be written.
+        """
+        if isinstance(self._result, Exception):
+            raise self._result
+        assert self._result is not None  # it was called, or there would be no image
+        return self._result
 
 
 class Pilot:
@@ -140,8 +169,9 @@ class Pilot:
         tries = 0
         while True:
             tries += 1
+            seal = _Seal(self._folder, item)
             try:
-                image = await self._call(request, path, ends_at)
+                image = await self._call(request, path, seal, ends_at)
             except SD3Error as error:
                 if self._is_outage(error, ends_at):
                     tries = 0  # nothing was sent, and the next one would meet the same
@@ -152,7 +182,7 @@ class Pilot:
                 flight.is_aloft = True  # answered and paid, but not kept
                 raise Halt("storage", storage_error(self._folder.path, error)) from error
             else:
-                return await self._keep(flight, image)
+                return await self._keep(flight, image, seal.delivery())
             await self._clock.sleep(self._backoff(tries))
 
     async def _prepare(self, flight: Flight) -> GenerationRequest:
@@ -168,11 +198,11 @@ class Pilot:
         return await in_thread(self._folder.make_room, name)
 
     async def _call(
-        self, request: GenerationRequest, path: Path, ends_at: float | None
+        self, request: GenerationRequest, path: Path, seal: "_Seal", ends_at: float | None
     ) -> GeneratedImage:
         left = None if ends_at is None else ends_at - self._clock.monotonic()
         try:
-            return await self._client.generate(request, to=path, deadline=left)
+            return await self._client.generate(request, to=path, on_whole=seal, deadline=left)
         except (AuthenticationError, PaymentRequiredError) as error:
             raise Halt("payment", error) from error
         except InvalidRequestError as error:
@@ -181,10 +211,8 @@ class Pilot:
                 raise Halt("storage", cause) from error
             raise
 
-    async def _keep(self, flight: Flight, image: GeneratedImage) -> Landed:
+    async def _keep(self, flight: Flight, image: GeneratedImage, delivery: Delivery) -> Landed:
         item = flight.item
-        names = {"index": item.number, "id": item.id, "tags": item.tags}
-        delivery = await in_thread(self._folder.seal, names, image)
         attempts, _ = flight.book()
         shared_by = await self._journal.done(
             item.number, delivery, attempts=attempts, at=self._clock.time()

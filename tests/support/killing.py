@@ -105,6 +105,10 @@ def check_folder(out: Path, prompts: int) -> int:
         data = (out / record.file).read_bytes()
         assert record.size == len(data)
         assert record.sha256 == hashlib.sha256(data).hexdigest()
+        assert record.seed is not None
+        assert record.request_id is not None
+        assert record.finish_reason == "SUCCESS"
+        assert (out / record.file).with_suffix(".json").exists()
         possibly_paid += record.unknown_charges
     lines = (out / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["index"] for line in lines] == list(range(prompts))

@@ -1,16 +1,21 @@
 """What a crash leaves behind, and what the next run makes of it."""
 
 import asyncio
+import errno
 import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from sd3async._files import PartFile
+from sd3async.bulk import StorageError
 from sd3async.bulk.journal import Journal
 from sd3async.bulk.records import ItemRecord
+from sd3async.emulator import Fault
 
 PROMPTS = [f"p{number}" for number in range(10)]
 
@@ -148,3 +153,67 @@ async def test_a_job_at_the_limit_takes_no_longer_than_the_limit_asks(site: Any)
 
     assert here.emulator.refused == 0
     assert loop.time() - before < 23.0
+
+
+async def test_an_image_has_its_sidecar_before_it_has_its_name(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of six images adopted after a kill had neither seed, finish reason nor request id."""
+    here = await site()
+    commit, sidecars = PartFile.commit, list[bool]()
+
+    def watched(part: PartFile) -> Path:
+        if part.target.suffix == ".png":
+            sidecars.append(part.target.with_suffix(".json").exists())
+        return commit(part)
+
+    monkeypatch.setattr(PartFile, "commit", watched)
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert sidecars == [True] * 10
+
+
+async def test_a_whole_part_is_adopted_with_all_its_facts(site: Any) -> None:
+    """Killed before the rename, a filtered image must be found, and found to be filtered."""
+    here = await site(faults=[Fault.filtered()] * 10)
+    async with here.job(PROMPTS) as job:
+        await job.run()
+    before = list(job.records())
+    forget_the_end(here.out, 3)
+    image = here.out / "images/000000/00000003.png"
+    image.rename(image.with_name(".00000003.png.0123456789ab.part"))
+    async with here.job(PROMPTS) as again:
+        await again.run()
+    after = list(again.records())
+
+    assert here.emulator.paid == 10
+    assert (again.stats.adopted, again.stats.possibly_paid) == (1, 0)
+    assert after[3].finish_reason == "CONTENT_FILTERED"
+    assert attrs.evolve(after[3], sent_at=None, finished_at=None) == attrs.evolve(
+        before[3], sent_at=None, finished_at=None
+    )
+    assert here.files(".*.part") == []
+
+
+async def test_a_sidecar_that_cannot_be_written_costs_no_image(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last bytes of a full disk belong to what was paid for."""
+    here = await site()
+    write = PartFile.write
+
+    def refuse_sidecars(part: PartFile, data: bytes) -> None:
+        if part.target.suffix == ".json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(part, data)
+
+    monkeypatch.setattr(PartFile, "write", refuse_sidecars)
+    async with here.job(PROMPTS, concurrency=1) as job:
+        with pytest.raises(StorageError, match="the disk is full"):
+            await job.run()
+        monkeypatch.undo()
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert rest.stats.done == here.emulator.paid == 10
