@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -42,6 +44,8 @@ RESULTS_NAME = "results.jsonl"
 _FILES_PER_FOLDER = 1_000
 _READ_BYTES = 256 * 1024
 _SHOWN_NAMES = 3
+_FOLDER_NAME = re.compile(r"[0-9]{6,}")
+_IMAGE_NAME = re.compile(r"([0-9]{8,})\.(?:png|jpeg|webp)")
 _JOURNAL_SUFFIXES = ("", "-wal", "-shm")
 _STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
@@ -50,15 +54,30 @@ T = TypeVar("T")
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
+@attrs.frozen
+class Picture:
+    """An image file of a job that is not empty.
+
+    Attributes:
+        number: The item that it is named after.
+        name: Relative to the job's folder.
+        size: [bytes].
+    """
+
+    number: int
+    name: str
+    size: int
+
+
 class JobFolder:
     """The folder of one job.
 
     Args:
         path: The folder; made when it is missing.
-        service: The service that the job belongs to, for the sidecars.
+        service: The service that the job belongs to, for the sidecars; None is not known.
     """
 
-    def __init__(self, path: Path, service: str) -> None:
+    def __init__(self, path: Path, service: str | None) -> None:
         self.path = path
         self.service = service
         self._lock: int | None = None
@@ -141,6 +160,58 @@ class JobFolder:
             output_format: `png`, `jpeg` or `webp`.
         """
         return f"{IMAGES}/{number // _FILES_PER_FOLDER:06d}/{number:08d}.{output_format}"
+
+    def ranges(self, last: int | None = None) -> Iterator[tuple[int, int]]:
+        """Yield the first and last number of each folder of images, in order.
+
+        Args:
+            last: The highest number there is; None for the folders that are there.
+        """
+        if last is not None:
+            numbers = list(range(last // _FILES_PER_FOLDER + 1))
+        else:
+            names = (path.name for path in (self.path / IMAGES).glob("[0-9]*"))
+            numbers = sorted(int(name) for name in names if _FOLDER_NAME.fullmatch(name))
+        for number in numbers:
+            first = number * _FILES_PER_FOLDER
+            yield first, first + _FILES_PER_FOLDER - 1
+
+    def pictures(self, number: int) -> list[Picture]:
+        """Return the images in one of the folders, without empty ones.
+
+        Args:
+            number: Any item whose image belongs there.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        folder = (self.path / self.image_name(number, "png")).parent
+        return sorted(self._on_disk(_find_pictures, folder), key=lambda picture: picture.name)
+
+    def sidecar_of(self, name: str) -> dict[str, Any]:
+        """Return what an image's sidecar says; nothing when there is none that can be read.
+
+        Args:
+            name: The image, relative to the job's folder.
+        """
+        return _read_sidecar((self.path / name).with_suffix(".json"))
+
+    def check_service(self, bound: str | None) -> None:
+        """See that what is here is for the service of this run.
+
+        Args:
+            bound: What it belongs to; None is not known.
+
+        Raises:
+            FolderError: It belongs to another.
+        """
+        if bound is None or self.service in (None, bound):
+            return
+        names = [f"the {EMULATOR}" if name == EMULATOR else name for name in (bound, self.service)]
+        raise FolderError(
+            f"{str(self.path)!r} holds a job of {names[0]}, and this run is for {names[1]}: their "
+            "images must not be mixed up; choose another folder, or go on with the first"
+        )
 
     def has_room(self, name: str) -> bool:
         """Whether `make_room` has nothing to do. Never blocks.
@@ -229,7 +300,7 @@ class JobFolder:
         name = path.relative_to(self.path).as_posix()
         return Delivery(file=name, credits=image.credits, facts=facts)
 
-    def find_delivery(self, item: QueuedItem, *, is_rehearsal: bool = False) -> Delivery | None:
+    def find_delivery(self, item: QueuedItem, is_rehearsal: bool) -> Delivery | None:
         """Return the image of an item that was on its way when a run died, if it is there.
 
         A part that is whole by its sidecar's word is given its name. The sidecar says what the
@@ -318,8 +389,9 @@ class JobFolder:
             return
         if (self.path / IMAGES).exists():
             raise FolderError(
-                f"{str(self.path)!r} holds images but no journal, so nobody knows which are "
-                "whose; choose another folder"
+                f"{str(self.path)!r} holds images but no journal, so nobody knows what was paid: "
+                "put journal.sqlite back (and journal.sqlite-wal, if there is one), choose another "
+                "folder, or have the images taken over by their sidecars with --force (force=True)"
             )
         names = sorted(file.name for file in self.path.iterdir())
         if names:
@@ -350,6 +422,16 @@ def read_out(out: str | Path) -> Path:
     if out == "":
         raise refuse("out", "is empty; a folder is needed")
     return Path(out).absolute()
+
+
+def _find_pictures(folder: Path) -> list[Picture]:
+    found: list[Picture] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _IMAGE_NAME.fullmatch(entry.name)
+            if match and entry.is_file() and (size := entry.stat().st_size):
+                found.append(Picture(int(match[1]), f"{IMAGES}/{folder.name}/{entry.name}", size))
+    return found
 
 
 def _remove_if_empty(folder: Path) -> None:

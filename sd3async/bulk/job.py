@@ -15,17 +15,18 @@ from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async._threads import in_thread
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.disk import DiskSpace
-from sd3async.bulk.errors import ManifestError
+from sd3async.bulk.errors import FolderError, ManifestError
 from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import bind, recover, register
+from sd3async.bulk.intake import Terms, recover, take_in
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import Journal, read_records
 from sd3async.bulk.manifest import Shape
 from sd3async.bulk.pilot import Pilot
-from sd3async.bulk.records import DOLLARS_PER_CREDIT, EMULATOR, ItemRecord, JobSummary, State
+from sd3async.bulk.records import DOLLARS_PER_CREDIT, EMULATOR, ItemRecord, JobSummary
 from sd3async.bulk.runner import Runner
 from sd3async.bulk.sources import LineSource, Source, as_line_source
 from sd3async.bulk.stats import Counters, JobStats, StopReason
+from sd3async.bulk.stock import note_missing
 from sd3async.client import SD3Client
 from sd3async.config import read_deadline
 from sd3async.errors import SD3Error
@@ -76,6 +77,8 @@ class BulkJob:
         on_unknown: What to do with an item that may have been paid without an image: `retry`
             sends it again, `hold` keeps it for review.
         retry_failed: Send items again that failed in an earlier run.
+        remake_missing: Make images again, and pay for them again, that earlier runs had left and
+            that are gone or empty since.
         skip_invalid: Record bad lines and go on, instead of refusing the manifest.
         force: Work in a folder that holds other things.
         emulated: Whether the client speaks to an emulator: its images are then marked as such, and
@@ -104,6 +107,7 @@ class BulkJob:
         deadline: Duration | None = None,
         on_unknown: OnUnknown = "retry",
         retry_failed: bool = False,
+        remake_missing: bool = False,
         skip_invalid: bool = False,
         force: bool = False,
         emulated: bool = False,
@@ -118,19 +122,23 @@ class BulkJob:
             max_credits = _CREDITS.plain("max_credits", max_credits)
         self._client = client
         self._source: LineSource | None = None if source is None else as_line_source(source, shape)
-        self._defaults = Defaults() if defaults is None else defaults
         self._width = width
         self._max_credits = max_credits
         self._deadline = read_deadline(deadline)
         self._holds = _ON_UNKNOWN.plain("on_unknown", on_unknown) == "hold"
-        self._retry_failed = retry_failed
-        self._skip_invalid = skip_invalid
+        self._terms = Terms(
+            defaults=Defaults() if defaults is None else defaults,
+            holds=self._holds,
+            retry_failed=retry_failed,
+            remake_missing=remake_missing,
+            skip_invalid=skip_invalid,
+            on_lines=on_lines,
+        )
         self._force = force
         self._reports = reports
-        self._on_lines = on_lines
         self._clock = clock
-        service = EMULATOR if emulated else client.base_url
-        self._folder = JobFolder(read_out(out), service)
+        self._service = EMULATOR if emulated else client.base_url
+        self._folder = JobFolder(read_out(out), self._service)
         self._journal = Journal(self._folder.journal)
         self._counters = Counters()
         self._budget = Budget(max_credits)
@@ -223,7 +231,8 @@ class BulkJob:
             await self._journal.note("process", str(os.getpid()))
             await self._take_in()
         except BaseException as error:
-            forget = isinstance(error, ManifestError) and await self._journal.is_empty()
+            is_refused = isinstance(error, ManifestError | FolderError)
+            forget = is_refused and await self._journal.is_empty()
             await self._journal.store.aclose()
             await in_thread(functools.partial(self._folder.release, forget=forget))
             raise
@@ -248,33 +257,12 @@ class BulkJob:
             await in_thread(self._folder.release)
 
     async def _take_in(self) -> None:
-        journal = self._journal
-        await bind(journal, self._folder, self._folder.service)
-        adopted, _ = await self._recover()
-        if self._source is not None:
-            registered = await register(
-                journal,
-                self._source,
-                self._defaults,
-                skip_invalid=self._skip_invalid,
-                save_input=self._folder.save_input,
-                on_lines=self._on_lines,
-            )
-            self._counters.begin(registered)
-        again: list[State] = [] if self._holds else ["unknown"]
-        if self._retry_failed:
-            again.append("failed")
-        if again:
-            await journal.reopen(*again)
-        totals = await journal.totals()
-        self._counters.take(totals)
-        self._counters.resumed = self._counters.done
-        self._counters.adopted = adopted
-        self._budget.spent = totals.credits + totals.unknown_credits
-        self._disk.note(await journal.largest())
-
-    async def _recover(self) -> tuple[int, int]:
-        return await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
+        intake = await take_in(
+            self._journal, self._folder, self._source, self._terms, at=self._clock.time()
+        )
+        self._counters.begin(intake)
+        self._budget.spent = intake.totals.credits + intake.totals.unknown_credits
+        self._disk.note(await self._journal.largest())
 
     async def _begin(self) -> None:
         if self._client.frozen_for == 0:
@@ -321,7 +309,8 @@ class BulkJob:
         # Where something has failed already, that says more than what follows from it.
         forgiving = suppress(SD3Error, OSError) if may_fail else nullcontext()
         with forgiving:
-            await self._recover()
+            await self._journal.store.submit(lambda db: note_missing(db, self._folder))
+            await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
             self._counters.take(await self._journal.totals())
             self._is_emulated |= await self._journal.meta("emulated") is not None
         self.summary = self._sum_up(await self._last_balance())
@@ -368,6 +357,7 @@ class BulkJob:
             failed=stats.failed,
             invalid=stats.invalid,
             unknown=stats.unknown,
+            missing=stats.missing,
             held=stats.held,
             credits_spent=stats.credits_spent,
             dollars=stats.credits_spent * DOLLARS_PER_CREDIT,
@@ -378,6 +368,6 @@ class BulkJob:
             balance_before=self._balance_before,
             balance_after=balance_after,
             base_url=self._client.base_url,
-            service=self._folder.service,
+            service=self._service,
             emulated=self._is_emulated,
         )

@@ -29,7 +29,9 @@ _QUEUE_COLUMNS = "number, id, tags, rank, position, request, price"
 
 _NOBODY_KNOWN = "its number is not known"
 
-_ANYTHING_DONE = "SELECT 1 FROM items WHERE state IN ('sent', 'done') OR unknown_charges LIMIT 1"
+_ANYTHING_DONE = (
+    "SELECT 1 FROM items WHERE state IN ('sent', 'done', 'missing') OR unknown_charges LIMIT 1"
+)
 
 _SUMS = """
 SELECT state, position IS NOT NULL, count(*), count(linked_to), total(credits),
@@ -92,6 +94,7 @@ class Totals:
         unknown_credits: Their price.
         price_to_send: Price of what is still to be sent.
         to_send: How many requests that is.
+        price_missing: Price of making the missing images again.
     """
 
     by_state: Mapping[State, int]
@@ -101,6 +104,7 @@ class Totals:
     unknown_credits: float
     price_to_send: float
     to_send: int
+    price_missing: float
 
 
 class Journal:
@@ -132,24 +136,9 @@ class Journal:
         Returns:
             How many further items share it.
         """
-        facts = json.dumps(delivery.facts)
-
-        def write(db: sqlite3.Connection) -> int:
-            db.execute(
-                "UPDATE items SET state = 'done', error = '', file = ?, credits = ?, facts = ?, "
-                "attempts = attempts + ?, finished_at = ? WHERE number = ?",
-                (delivery.file, delivery.credits, facts, attempts, at, number),
-            )
-            db.execute(_NOTE_SIZE, (delivery.facts["size"],))
-            if delivery.facts.get("emulated"):
-                db.execute("INSERT OR REPLACE INTO meta VALUES ('emulated', 'yes')")
-            return db.execute(
-                "UPDATE items SET state = 'done', error = '', file = ?, facts = ?, "
-                "finished_at = ? WHERE linked_to = ? AND state = 'pending'",
-                (delivery.file, facts, at, number),
-            ).rowcount
-
-        return await self.store.submit(write)
+        return await self.store.submit(
+            lambda db: write_done(db, number, delivery, attempts=attempts, at=at)
+        )
 
     async def ended(
         self, number: int, state: State, error: str, *, attempts: int, unknown: int, at: float
@@ -231,7 +220,7 @@ class Journal:
         """Make items pending again.
 
         Args:
-            *states: Which: `failed`, `unknown`.
+            *states: Which: `failed`, `unknown`, `missing`.
 
         Returns:
             How many.
@@ -240,7 +229,7 @@ class Journal:
 
         def write(db: sqlite3.Connection) -> int:
             count = db.execute(
-                f"UPDATE items SET state = 'pending', error = '', finished_at = NULL "
+                f"UPDATE items SET state = 'pending', error = '', finished_at = NULL, file = NULL, facts = NULL "
                 f"WHERE position IS NOT NULL AND state IN ({marks})",
                 states,
             ).rowcount
@@ -329,6 +318,37 @@ def _queued(row: tuple[Any, ...]) -> QueuedItem:
     )
 
 
+def write_done(
+    db: sqlite3.Connection, number: int, delivery: Delivery, *, attempts: int, at: float
+) -> int:
+    """Note that an image is on the disk.
+
+    Args:
+        db: The journal, in a transaction.
+        number: The item.
+        delivery: The image.
+        attempts: Requests sent for it now.
+        at: When.
+
+    Returns:
+        How many further items share it.
+    """
+    facts = json.dumps(delivery.facts)
+    db.execute(
+        "UPDATE items SET state = 'done', error = '', file = ?, credits = credits + ?, facts = ?, "
+        "attempts = attempts + ?, finished_at = ? WHERE number = ?",
+        (delivery.file, delivery.credits, facts, attempts, at, number),
+    )
+    db.execute(_NOTE_SIZE, (delivery.facts["size"],))
+    if delivery.facts.get("emulated"):
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('emulated', 'yes')")
+    return db.execute(
+        "UPDATE items SET state = 'done', error = '', file = ?, facts = ?, "
+        "finished_at = ? WHERE linked_to = ? AND state = 'pending'",
+        (delivery.file, facts, at, number),
+    ).rowcount
+
+
 def count_totals(db: sqlite3.Connection) -> Totals:
     """Sum up a journal, in one pass.
 
@@ -337,7 +357,7 @@ def count_totals(db: sqlite3.Connection) -> Totals:
     """
     by_state: dict[State, int] = {}
     linked = to_send = unknown = 0
-    spent = unknown_credits = price_to_send = 0.0
+    spent = unknown_credits = price_to_send = price_missing = 0.0
     for state, is_named, count, links, paid, charges, charged, price in db.execute(_SUMS):
         spent += paid
         unknown += charges
@@ -347,6 +367,8 @@ def count_totals(db: sqlite3.Connection) -> Totals:
             linked += links
         if is_named and state == "pending":
             to_send, price_to_send = count - links, price
+        if is_named and state == "missing":
+            price_missing = price
     return Totals(
         by_state=by_state,
         linked=linked,
@@ -355,14 +377,15 @@ def count_totals(db: sqlite3.Connection) -> Totals:
         unknown_credits=unknown_credits,
         price_to_send=price_to_send,
         to_send=to_send,
+        price_missing=price_missing,
     )
 
 
 @contextmanager
-def _reader(path: Path) -> Generator[sqlite3.Connection]:
+def _reader(path: Path, how: str = "mode=ro") -> Generator[sqlite3.Connection]:
     """Open a journal beside its writer, which it never blocks."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as db:
             yield db
     except sqlite3.Error as error:
         raise journal_error(path, error) from error
@@ -405,5 +428,7 @@ def copy_journal(path: Path, target: Path) -> None:
     Raises:
         StorageError: It cannot be read.
     """
-    with _reader(path) as db, closing(sqlite3.connect(target)) as copy:
+    # A reader makes side files and may not delete them. Where there are none, nobody writes.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    with _reader(path, how) as db, closing(sqlite3.connect(target)) as copy:
         db.backup(copy)

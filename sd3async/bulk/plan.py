@@ -1,8 +1,8 @@
 """What a job would do and cost, without sending anything or touching its folder."""
 
 import functools
-import sqlite3
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import attrs
 
 from sd3async._threads import in_thread
 from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import bind, register
+from sd3async.bulk.intake import Terms, take_in
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import JOURNAL_NAME, Journal, copy_journal
 from sd3async.bulk.manifest import Shape
@@ -30,6 +30,8 @@ class Plan:
         invalid: Bad lines that would be skipped.
         failed: Of those, failed in earlier runs, and not to be sent again.
         unknown: Of those, perhaps paid, and held for review.
+        missing: Of those, done by earlier runs, but their image is gone or empty.
+        missing_credits: What making them again would cost [credits].
         to_send: Requests still to be sent, when none has to be repeated.
         credits: Their documented price [credits].
         credits_spent: What earlier runs delivered, and possibly paid [credits].
@@ -42,6 +44,8 @@ class Plan:
     invalid: int
     failed: int
     unknown: int
+    missing: int
+    missing_credits: float
     to_send: int
     credits: float
     credits_spent: float
@@ -61,6 +65,7 @@ async def plan(
     shape: Shape | None = None,
     skip_invalid: bool = False,
     retry_failed: bool = False,
+    remake_missing: bool = False,
     on_unknown: str = "retry",
     force: bool = False,
     service: str | None = None,
@@ -80,6 +85,7 @@ async def plan(
         shape: As for `BulkJob`.
         skip_invalid: As for `BulkJob`.
         retry_failed: As for `BulkJob`.
+        remake_missing: As for `BulkJob`.
         on_unknown: As for `BulkJob`.
         force: As for `BulkJob`.
         service: The base URL that the job will use, or `emulator`; None is any.
@@ -93,33 +99,29 @@ async def plan(
         StorageError: The journal, or the disk for temporary files, cannot be used.
     """
     limit = RateLimit() if rate_limit is None else rate_limit
+    terms = Terms(
+        defaults=Defaults() if defaults is None else defaults,
+        holds=on_unknown == "hold",
+        retry_failed=retry_failed,
+        remake_missing=remake_missing,
+        skip_invalid=skip_invalid,
+        on_lines=on_lines,
+    )
     with tempfile.TemporaryDirectory(prefix="sd3async-") as scratch:
+        nowhere = Path(scratch) / "out"
+        folder = JobFolder(nowhere if out is None else read_out(out), service)
+        await in_thread(functools.partial(folder.check, force=force))
         path = Path(scratch) / JOURNAL_NAME
-        folder = None if out is None else JobFolder(read_out(out), service or "")
-        if folder is not None:
-            await in_thread(functools.partial(folder.check, force=force))
-            if folder.journal.exists():
-                await in_thread(copy_journal, folder.journal, path)
+        if folder.journal.exists():
+            await in_thread(copy_journal, folder.journal, path)
         journal = Journal(path, is_scratch=True)
-        await journal.store.open()
         try:
-            if folder is not None and service is not None:
-                await bind(journal, folder, service)
-            await _settle_cut_off(journal, hold=on_unknown == "hold")
-            await register(
-                journal,
-                as_line_source(source, shape),
-                Defaults() if defaults is None else defaults,
-                skip_invalid=skip_invalid,
-                on_lines=on_lines,
-            )
-            if on_unknown != "hold":
-                await journal.reopen("unknown")
-            if retry_failed:
-                await journal.reopen("failed")
-            totals = await journal.totals()
+            await journal.store.open()
+            lines = as_line_source(source, shape)
+            intake = await take_in(journal, folder, lines, terms, at=time.time(), is_rehearsal=True)
         finally:
             await journal.store.aclose()
+    totals = intake.totals
     states = totals.by_state
     return Plan(
         total=sum(states.values()),
@@ -128,6 +130,8 @@ async def plan(
         invalid=states.get("invalid", 0),
         failed=states.get("failed", 0),
         unknown=states.get("unknown", 0),
+        missing=states.get("missing", 0),
+        missing_credits=totals.price_missing,
         to_send=totals.to_send,
         credits=totals.price_to_send,
         credits_spent=totals.credits + totals.unknown_credits,
@@ -154,17 +158,3 @@ def soonest_end(requests: int, limit: RateLimit, keys: int = 1) -> float:
         return paced
     beyond_first_burst = max(0, each - limit.max_requests)
     return max(paced, beyond_first_burst / limit.ceiling)
-
-
-async def _settle_cut_off(journal: Journal, *, hold: bool) -> None:
-    """Treat what is on its way, or was when a run died, as a run would: its image is not here."""
-    state = "unknown" if hold else "pending"
-
-    def write(db: sqlite3.Connection) -> int:
-        return db.execute(
-            "UPDATE items SET state = ?, unknown_charges = unknown_charges + 1 "
-            "WHERE state = 'sent'",
-            (state,),
-        ).rowcount
-
-    await journal.store.submit(write)

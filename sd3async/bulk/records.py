@@ -11,7 +11,7 @@ import attrs
 EMULATOR = "emulator"
 """The service of a job whose images come from the emulator, wherever that listens."""
 
-State: TypeAlias = Literal["pending", "sent", "done", "failed", "unknown", "invalid"]
+State: TypeAlias = Literal["pending", "sent", "done", "failed", "unknown", "missing", "invalid"]
 
 STATES: tuple[State, ...] = get_args(State)
 
@@ -32,8 +32,8 @@ class ItemRecord:
         tags: Words of the manifest's own, to search by.
         priority: Higher ones are sent first.
         state: `pending` (not sent), `sent` (on its way, or cut off on its way), `done`,
-            `failed` (for good), `unknown` (perhaps paid; held for review) or `invalid` (a bad
-            line that was skipped).
+            `failed` (for good), `unknown` (perhaps paid; held for review), `missing` (done, and
+            the image is gone or empty since) or `invalid` (a bad line that was skipped).
         file: The image, relative to the job's folder, with forward slashes; None without one.
         linked_to: The index of the identical request whose file this item shares, or None.
         content_type: Of the image, such as `image/png`.
@@ -42,7 +42,8 @@ class ItemRecord:
         seed: The seed really used, when the service said so.
         finish_reason: `SUCCESS` or `CONTENT_FILTERED`.
         request_id: The service's own id of the request.
-        credits: What was paid for the image, at the documented price; 0 when linked or failed.
+        credits: What was paid for the image, at the documented price, over all runs; 0 when
+            linked or failed.
         attempts: Requests sent for it, over all runs of the job.
         unknown_charges: How many of those may have been paid without an image.
         error: Why it failed, is unknown or invalid, in words; empty otherwise.
@@ -113,6 +114,7 @@ class JobSummary:
         base_url: Where the requests went.
         service: The service that the job belongs to: its base URL, or `emulator`.
         emulated: Whether there are images of the emulator among those of the job.
+        missing: Done and paid for, but the image is gone or empty.
     """
 
     name: str
@@ -136,3 +138,4 @@ class JobSummary:
     base_url: str
     service: str = ""
     emulated: bool = False
+    missing: int = 0

@@ -187,13 +187,13 @@ class Registration:
         return len(batch) == _BATCH
 
     def finish(self, meta: dict[str, str]) -> Registered:
-        """Compare with what the journal holds, and commit.
+        """Compare with what the journal holds; the transaction stays open.
 
         Args:
             meta: Written beside the items.
 
         Raises:
-            ManifestError: There were bad lines; the journal is as it was.
+            ManifestError: There were bad lines.
         """
         connection = self._connection
         connection.execute(_MARK_DOUBLE_IDS)
@@ -205,13 +205,7 @@ class Registration:
             meta = meta | {"manifest": ""}
         connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
         connection.execute("DROP TABLE incoming")
-        connection.execute("COMMIT")
         return registered
-
-    def abandon(self) -> None:
-        """Leave the journal as it was before `begin`."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
 
     def _count_bad_lines(self) -> int:
         (count,) = self._connection.execute(

@@ -4,8 +4,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from sd3async.bulk.intake import Intake
 from sd3async.bulk.journal import Totals
-from sd3async.bulk.registration import Registered
 
 StopReason: TypeAlias = Literal[
     "interrupted", "budget", "payment", "room", "storage", "unreachable"
@@ -22,6 +22,8 @@ class JobStats:
         failed: Failed for good.
         invalid: Bad lines that were skipped.
         unknown: Perhaps paid, without an image; held for review.
+        missing: Done and paid for, but the image is gone or empty.
+        missing_credits: What making them again would cost [credits].
         in_flight: On their way now.
         credits_spent: Documented price of every image delivered [credits].
         credits_reserved: Price of what is in flight [credits].
@@ -30,6 +32,8 @@ class JobStats:
         frozen: Times that a 429 stopped a key, in this run.
         resumed: Images that earlier runs had left.
         adopted: Images found whole after an earlier run had died.
+        restored: Images that the journal had lost, taken over by their sidecars.
+        remade: Images that were missing and are made again in this run.
         linked: Items that share the image of an identical request.
         added: Items new in the manifest since the last run; 0 in the first.
         removed: Items gone from the manifest since the last run.
@@ -40,6 +44,8 @@ class JobStats:
     failed: int = 0
     invalid: int = 0
     unknown: int = 0
+    missing: int = 0
+    missing_credits: float = 0.0
     in_flight: int = 0
     credits_spent: float = 0.0
     credits_reserved: float = 0.0
@@ -48,6 +54,8 @@ class JobStats:
     frozen: int = 0
     resumed: int = 0
     adopted: int = 0
+    restored: int = 0
+    remade: int = 0
     linked: int = 0
     added: int = 0
     removed: int = 0
@@ -55,7 +63,7 @@ class JobStats:
     @property
     def ended(self) -> int:
         """Items that nothing more will be done for in this run."""
-        return self.done + self.failed + self.invalid + self.unknown
+        return self.done + self.failed + self.invalid + self.unknown + self.missing
 
     @property
     def held(self) -> int:
@@ -72,18 +80,27 @@ class Counters:
     failed: int = 0
     invalid: int = 0
     unknown: int = 0
+    missing: int = 0
+    missing_credits: float = 0.0
     credits_spent: float = 0.0
     possibly_paid: int = 0
     retried: int = 0
     resumed: int = 0
     adopted: int = 0
+    restored: int = 0
+    remade: int = 0
     linked: int = 0
     added: int = 0
     removed: int = 0
 
-    def begin(self, registered: Registered | None) -> None:
-        """Take in what a manifest changed."""
-        if registered is not None:
+    def begin(self, intake: Intake) -> None:
+        """Take in what the run found."""
+        self.take(intake.totals)
+        self.resumed = self.done
+        self.adopted = intake.adopted
+        self.restored = intake.restored
+        self.remade = intake.remade
+        if (registered := intake.registered) is not None:
             self.removed = registered.removed
             self.added = 0 if registered.is_first else registered.added
 
@@ -95,6 +112,8 @@ class Counters:
         self.failed = states.get("failed", 0)
         self.invalid = states.get("invalid", 0)
         self.unknown = states.get("unknown", 0)
+        self.missing = states.get("missing", 0)
+        self.missing_credits = totals.price_missing
         self.linked = totals.linked
         self.credits_spent = totals.credits
         self.possibly_paid = totals.unknown_charges

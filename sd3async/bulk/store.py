@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -81,10 +82,15 @@ class Store:
         await self._settled()
         return await self._in_thread(lambda: work(self._opened))
 
+    async def checkpoint(self) -> None:
+        """Bring what stands in the `-wal` into the main file, for those who copy only that."""
+        await self.run(_checkpoint)
+
     async def aclose(self) -> None:
         """Finish what was submitted and close the file."""
         await self._settled()
         if self._connection is not None:
+            await self.checkpoint()  # closing does it, unless somebody looks on
             await self._in_thread(self._connection.close)
             self._connection = None
         self._thread.shutdown(wait=False)
@@ -200,6 +206,11 @@ class Store:
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # the disk is full: the `-wal` has it all
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _seen(future: "asyncio.Future[Any]") -> None:

@@ -63,6 +63,7 @@ class _Order:
         deadline: For each item [s], or None.
         on_unknown: What to do with what was possibly paid.
         retry_failed: Whether to send failed items again.
+        remake_missing: Whether to make images again that are gone.
         skip_invalid: Whether to go on past bad lines.
         report: Whether to write the reports.
         format: How to write the results besides.
@@ -82,6 +83,7 @@ class _Order:
     deadline: float | None
     on_unknown: Literal["retry", "hold"]
     retry_failed: bool
+    remake_missing: bool
     skip_invalid: bool
     report: bool
     format: str
@@ -120,6 +122,9 @@ class _Order:
     help="Most to spend over all runs; what is in flight counts as spent.",
 )
 @click.option("--retry-failed", is_flag=True, help="Send items again that failed earlier.")
+@click.option(
+    "--remake-missing", is_flag=True, help="Make images again, and pay again, that are gone."
+)
 @click.option(
     "--on-unknown",
     type=click.Choice(["retry", "hold"]),
@@ -231,6 +236,7 @@ def _print_plan(order: _Order) -> int:
             shape=order.shape,
             skip_invalid=order.skip_invalid,
             retry_failed=order.retry_failed,
+            remake_missing=order.remake_missing,
             on_unknown=order.on_unknown,
             force=order.force,
             service=order.service,
@@ -301,6 +307,7 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         deadline=order.deadline,
         on_unknown=order.on_unknown,
         retry_failed=order.retry_failed,
+        remake_missing=order.remake_missing,
         skip_invalid=order.skip_invalid,
         force=order.force,
         emulated=order.emulator,
@@ -360,7 +367,8 @@ def _exit_code(job: BulkJob) -> int:
     if job.stop_reason is not None:
         return _EXIT_CODES[job.stop_reason]
     stats = job.stats
-    return exits.SOME_FAILED if stats.failed or stats.unknown else exits.ALL_DONE
+    is_short = stats.failed or stats.unknown or stats.missing
+    return exits.SOME_FAILED if is_short else exits.ALL_DONE
 
 
 def _tell(job: BulkJob, order: _Order, code: int) -> None:

@@ -50,6 +50,7 @@ def plan_words(planned: Plan, max_credits: float | None) -> Iterator[str]:
         (planned.linked, "share the image of an identical request"),
         (planned.failed, "failed earlier; --retry-failed sends them again"),
         (planned.unknown, "held for review, because they may have been paid"),
+        (planned.missing, _gone_words(planned.missing_credits)),
         (planned.invalid, "bad lines, skipped"),
     ):
         if count:
@@ -69,6 +70,12 @@ def plan_words(planned: Plan, max_credits: float | None) -> Iterator[str]:
         yield "nothing was sent"
 
 
+def _gone_words(price: float) -> str:
+    return (
+        f"paid for, but gone or empty; --remake-missing makes them again for {price:,.10g} credits"
+    )
+
+
 def tell_changes(stats: JobStats) -> None:
     """Say what a run finds before it sends anything.
 
@@ -78,6 +85,13 @@ def tell_changes(stats: JobStats) -> None:
     for count, words in (
         (stats.resumed, "done by earlier runs"),
         (stats.adopted, "of them found whole after a run that was cut off"),
+        (
+            stats.restored,
+            "of them taken over by their sidecars, since the journal did not know them; what else "
+            "was possibly paid then is not known",
+        ),
+        (stats.missing, _gone_words(stats.missing_credits)),
+        (stats.remade, "paid for, but gone or empty: made again, and paid again"),
         (stats.added, "new in the manifest"),
         (stats.removed, "no longer in the manifest; their images stay"),
         (stats.invalid, "bad lines skipped"),
@@ -101,6 +115,7 @@ def table_of(job: BulkJob) -> Table:
         ("done", f"{stats.done:,} of {stats.total:,}", True),
         ("failed", f"{stats.failed:,}", True),
         ("bad lines", f"{stats.invalid:,}", stats.invalid),
+        ("paid, but gone or empty", f"{stats.missing:,}", stats.missing),
         ("held for review", f"{stats.unknown:,}", stats.unknown),
         ("still to send", f"{stats.held:,}", stats.held),
         ("retried, frozen", f"{stats.retried:,}, {stats.frozen:,}", True),

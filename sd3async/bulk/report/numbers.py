@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 PERCENTILES = (50, 90, 95, 99)
 OTHER = "(others)"
 _MOST_NAMES = 1000
-_ENDED = ("done", "failed", "unknown")
+_ENDED = ("done", "failed", "unknown", "missing")
 
 # What differs from error to error of one kind: quoted text, ids, numbers; the history follows.
 _HISTORY = re.compile(r" \[\d+ attempts: .*", re.DOTALL)
@@ -117,7 +117,7 @@ class JobNumbers:
         for name, seconds in record.timings.items():
             self._durations[name].append(seconds)
         if record.finished_at is not None and record.state in _ENDED:
-            self._timeline.add(record.finished_at, done=record.state == "done")
+            self._timeline.add(record.finished_at, done=record.state in ("done", "missing"))
 
     def timeline(self) -> Timeline:
         """Return when the items ended."""
@@ -138,6 +138,7 @@ class JobNumbers:
                 "failed": summary.failed,
                 "invalid": summary.invalid,
                 "unknown": summary.unknown,
+                "missing": summary.missing,
                 "held": summary.held,
                 "filtered": self.filtered,
                 "linked": self.linked,

@@ -201,6 +201,35 @@ def test_reports_and_a_table_are_written_when_asked_for(bulk: Run) -> None:
     assert any(name.endswith(".parquet") for name in names)
 
 
+def test_images_that_are_gone_are_told_and_leave_with_1(bulk: Run, emulator: Emulator) -> None:
+    """`done` and 0 for a folder with holes is found out when it is delivered."""
+    Path("p.txt").write_text("a\nb\nc\n")
+    bulk("p.txt")
+    Path("out/images/000000/00000001.png").unlink()
+    dry, run = bulk("p.txt", "--dry-run"), bulk("p.txt")
+    paid = emulator.paid
+    again = bulk("p.txt", "--remake-missing")
+    words = "1 paid for, but gone or empty; --remake-missing makes them again for 6.5 credits"
+
+    assert (run.exit_code, again.exit_code) == (1, 0)
+    assert words in dry.stdout
+    assert words in run.stderr
+    assert (paid, emulator.paid) == (3, 4)
+
+
+def test_the_emulator_and_the_service_do_not_share_a_folder(bulk: Run, emulator: Emulator) -> None:
+    """The first thing that anybody does is to try it out and then to do it for real."""
+    Path("p.txt").write_text("a\nb\n")
+    trial = CliRunner().invoke(program, ["bulk", "p.txt", "--out", "out", "--emulator", "--json"])
+    real, dry = bulk("p.txt", "--json"), bulk("p.txt", "--dry-run")
+
+    assert json.loads(trial.stdout)["emulated"] is True
+    assert (real.exit_code, dry.exit_code) == (2, 2)
+    assert json.loads(real.stdout)["error"] == "FolderError"
+    assert "holds a job of the emulator" in dry.stderr
+    assert emulator.stats.requests == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_one_signal_lands_what_is_in_flight(
     sd3_emulator_factory: Any, tmp_path: Path, number: signal.Signals

@@ -49,10 +49,12 @@ def take_in(
         rows_left = registration.rows_of(lines)
         while registration.add(rows_left):
             pass
-        return registration.finish({})
+        registered = registration.finish({})
     except BaseException:
-        registration.abandon()
+        db.rollback()
         raise
+    db.commit()
+    return registered
 
 
 def named(db: sqlite3.Connection) -> list[tuple[int, str]]:

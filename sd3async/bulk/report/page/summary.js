@@ -25,6 +25,7 @@ function tiles({ job, items, money: spent, requests, latency, bytes }) {
     ["Possibly paid", spent.possibly_paid, "without an image", "odd"],
   ];
   if (items.filtered) rows.push(["Filtered", items.filtered, "blurred, and paid", "odd"]);
+  if (items.missing) rows.push(["Gone", items.missing, "paid, no longer in the folder", "bad"]);
   if (items.unknown) rows.push(["Held for review", items.unknown, "perhaps paid", "odd"]);
   if (items.held) rows.push(["Not sent", items.held, "run again to go on", "odd"]);
   return rows;

@@ -42,6 +42,7 @@ const STATE_NAMES = {
   filtered: "Filtered",
   failed: "Failed",
   unknown: "Perhaps paid",
+  missing: "Gone",
   sent: "Cut off",
   pending: "Not sent",
   invalid: "Invalid",
@@ -49,6 +50,7 @@ const STATE_NAMES = {
 
 const STATE_MEANINGS = {
   unknown: "Sent, but no whole answer came: it may have been paid for.",
+  missing: "Paid for, but the image is gone or empty: --remake-missing makes it again.",
   sent: "The run stopped while this one was on its way.",
   pending: "The run stopped before its turn.",
 };

@@ -1,0 +1,129 @@
+"""Taking stock: the images in the folder against those in the journal.
+
+Images can be deleted, and a journal can be lost, or be older than the images beside it. Both are
+found out before anything is paid for: an image that is gone is no longer called done, and one
+that the journal does not know is taken over by what its sidecar says, or stops the job.
+
+Everything here blocks, and runs in the journal's thread, a thousand items at a time.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from sd3async.bulk.errors import FolderError
+from sd3async.bulk.folder import JobFolder, Picture
+from sd3async.bulk.journal import Delivery, write_done
+from sd3async.bulk.registration import link_twins
+
+_OWNERS = """
+SELECT number, state, file FROM items
+WHERE number BETWEEN ? AND ? AND state IN ('done', 'missing') AND linked_to IS NULL
+"""
+
+_MARK = "UPDATE items SET state = ? WHERE (number = ? OR linked_to = ?) AND state = ?"
+
+_OF_SIDECARS = ("content_type", "size", "sha256", "seed", "finish_reason", "request_id", "timings")
+
+
+def note_missing(db: sqlite3.Connection, folder: JobFolder) -> None:
+    """Mark done items whose image is gone or empty as missing, and those whose image is back as done.
+
+    Args:
+        db: The journal, in a transaction.
+        folder: The job's folder.
+    """
+    (last,) = db.execute("SELECT coalesce(max(number), -1) FROM items").fetchone()
+    for first, end in folder.ranges(last):
+        present = {picture.name for picture in folder.pictures(first)}
+        changes: list[tuple[str, int, int, str]] = []
+        for number, state, file in db.execute(_OWNERS, (first, end)):
+            now = "done" if file in present else "missing"
+            if now != state:
+                changes.append((now, number, number, state))
+        db.executemany(_MARK, changes)
+
+
+def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
+    """Take the images over that the journal does not know, by what their sidecars say.
+
+    Args:
+        db: The journal, in a transaction, with the manifest's items.
+        folder: The job's folder.
+
+    Returns:
+        How many.
+
+    Raises:
+        FolderError: Some are no images of these items; the transaction is to be rolled back.
+    """
+    taken = 0
+    strays: list[Picture] = []
+    for picture, row in _unknown_pictures(db, folder):
+        sidecar = folder.sidecar_of(picture.name)
+        if row is None or not _fits(picture, json.loads(row), sidecar):
+            strays.append(picture)
+            continue
+        folder.check_service(sidecar.get("service"))
+        _write_down(db, folder, picture, sidecar)
+        taken += 1
+    if strays:
+        raise _not_ours(folder.path, strays)
+    if taken:
+        link_twins(db)
+    return taken
+
+
+def _unknown_pictures(
+    db: sqlite3.Connection, folder: JobFolder
+) -> Iterator[tuple[Picture, str | None]]:
+    """Yield the images of items that are not done, each with its item's request, if it has one."""
+    for first, end in folder.ranges():
+        rows = db.execute(
+            "SELECT number, state, request FROM items WHERE number BETWEEN ? AND ?", (first, end)
+        )
+        items = {number: (state, request) for number, state, request in rows}
+        for picture in folder.pictures(first):
+            state, request = items.get(picture.number, ("", None))
+            if state not in ("done", "missing"):
+                yield picture, request
+
+
+def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any]) -> bool:
+    """Whether a sidecar describes this image, and as one of this request."""
+    made: Any = sidecar.get("request")
+    if not isinstance(made, dict) or sidecar.get("size") != picture.size:
+        return False
+    made = cast("dict[str, Any]", made)
+    # The client fills the model in.
+    return _movable({"model": made.get("model"), **fields}) == _movable({"model": None, **made})
+
+
+def _movable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request without the folder of its image: a job that was moved is the same job."""
+    image = fields.get("image")
+    return {**fields, "image": None if image is None else Path(str(image)).name}
+
+
+def _write_down(
+    db: sqlite3.Connection, folder: JobFolder, picture: Picture, sidecar: Mapping[str, Any]
+) -> None:
+    facts = {name: sidecar.get(name) for name in _OF_SIDECARS}
+    facts["emulated"] = bool(sidecar.get("emulated"))
+    delivery = Delivery(
+        file=picture.name, credits=float(sidecar.get("credits") or 0.0), facts=facts
+    )
+    at = (folder.path / picture.name).stat().st_mtime
+    write_done(db, picture.number, delivery, attempts=int(sidecar.get("attempts") or 1), at=at)
+
+
+def _not_ours(folder: Path, strays: list[Picture]) -> FolderError:
+    images = "image" if len(strays) == 1 else "images"
+    return FolderError(
+        f"{str(folder)!r} holds {len(strays):,} {images} that its journal does not know and that "
+        f"do not belong to this manifest, such as {strays[0].name}: put back the journal that they "
+        "were made with (journal.sqlite and, if there is one, journal.sqlite-wal), or choose "
+        "another folder"
+    )
