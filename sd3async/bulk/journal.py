@@ -382,8 +382,16 @@ def count_totals(db: sqlite3.Connection) -> Totals:
 
 
 @contextmanager
-def _reader(path: Path, how: str = "mode=ro") -> Generator[sqlite3.Connection]:
-    """Open a journal beside its writer, which it never blocks."""
+def reader(path: Path, how: str = "mode=ro") -> Generator[sqlite3.Connection]:
+    """Open a journal beside its writer, which it never blocks.
+
+    Args:
+        path: The journal.
+        how: SQLite's words for it.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as db:
             yield db
@@ -400,7 +408,7 @@ def read_records(path: Path) -> Iterator[ItemRecord]:
     Raises:
         StorageError: It cannot be read.
     """
-    with _reader(path) as db:
+    with reader(path) as db:
         query = f"SELECT {RECORD_COLUMNS} FROM items WHERE position IS NOT NULL ORDER BY position"
         service = _meta(db, "service") or ""
         for row in db.execute(query):
@@ -413,7 +421,7 @@ def read_owner(path: Path) -> str:
     Args:
         path: The journal; it may be missing, or anything else.
     """
-    with suppress(StorageError), _reader(path) as db:
+    with suppress(StorageError), reader(path) as db:
         return _meta(db, "process") or _NOBODY_KNOWN
     return _NOBODY_KNOWN
 
@@ -430,5 +438,5 @@ def copy_journal(path: Path, target: Path) -> None:
     """
     # A reader makes side files and may not delete them. Where there are none, nobody writes.
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    with _reader(path, how) as db, closing(sqlite3.connect(target)) as copy:
+    with reader(path, how) as db, closing(sqlite3.connect(target)) as copy:
         db.backup(copy)

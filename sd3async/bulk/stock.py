@@ -61,9 +61,9 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     """
     taken = 0
     strays: list[Picture] = []
-    for picture, row in _unknown_pictures(db, folder):
+    for picture, _, request in unknown_pictures(db, folder):
         sidecar = folder.sidecar_of(picture.name)
-        if row is None or not _fits(picture, json.loads(row), sidecar):
+        if request is None or not _fits(picture, json.loads(request), sidecar):
             strays.append(picture)
             continue
         folder.check_service(sidecar.get("service"))
@@ -76,10 +76,18 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     return taken
 
 
-def _unknown_pictures(
+def unknown_pictures(
     db: sqlite3.Connection, folder: JobFolder
-) -> Iterator[tuple[Picture, str | None]]:
-    """Yield the images of items that are not done, each with its item's request, if it has one."""
+) -> Iterator[tuple[Picture, str, str | None]]:
+    """Yield the images that do not belong to an item that is done.
+
+    Args:
+        db: The journal.
+        folder: The job's folder.
+
+    Yields:
+        The image; state and request of the item it is named after: nothing if there is none.
+    """
     for first, end in folder.ranges():
         rows = db.execute(
             "SELECT number, state, request FROM items WHERE number BETWEEN ? AND ?", (first, end)
@@ -88,7 +96,7 @@ def _unknown_pictures(
         for picture in folder.pictures(first):
             state, request = items.get(picture.number, ("", None))
             if state not in ("done", "missing"):
-                yield picture, request
+                yield picture, state, request
 
 
 def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any]) -> bool:

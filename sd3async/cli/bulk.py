@@ -19,8 +19,16 @@ from sd3async.bulk.manifest import SHAPES, Shape
 from sd3async.bulk.plan import plan
 from sd3async.bulk.records import EMULATOR
 from sd3async.bulk.sources import Source
+from sd3async.bulk.verify import verify as verify_job
 from sd3async.cli import exits
-from sd3async.cli.bulk_words import ENDS, Patience, plan_words, table_of, tell_changes
+from sd3async.cli.bulk_words import (
+    ENDS,
+    Patience,
+    plan_words,
+    table_of,
+    tell_changes,
+    verify_words,
+)
 from sd3async.cli.fields import field_options, given_fields
 from sd3async.cli.options import (
     check_server,
@@ -105,10 +113,9 @@ class _Order:
 
 
 @click.command()
-@click.argument("manifest", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("manifest", type=click.Path(dir_okay=False, allow_dash=True), required=False)
 @click.option(
     "--out",
-    required=True,
     type=click.Path(file_okay=False),
     metavar="DIR",
     help="Folder of the job: images, journal, results. The same command again resumes it.",
@@ -184,10 +191,18 @@ class _Order:
     help="Write the results as tar shards or as a table besides.",
 )
 @click.option("--report/--no-report", default=True, help="Write report.json and the gallery.")
+@click.option(
+    "--verify",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Only check every image of the job in DIR: size, SHA-256, and whether it decodes.",
+)
 @field_options
 @server_options
 @json_option
-def bulk(*, manifest: str, dry_run: bool, **options: Any) -> None:
+def bulk(
+    *, manifest: str | None, dry_run: bool, verify: str | None, out: str | None, **options: Any
+) -> None:
     r"""Generate an image for each line of MANIFEST (- reads stdin), durably.
 
     MANIFEST is JSON Lines (a request's fields, and id, tags, priority), CSV with a header, or
@@ -197,10 +212,19 @@ def bulk(*, manifest: str, dry_run: bool, **options: Any) -> None:
     \b
     sd3async bulk prompts.txt --out images --dry-run
     sd3async bulk prompts.jsonl --out images --max-credits 500
+    sd3async bulk --verify images
 
     Ctrl-C lets what is in flight land; a second one breaks it off.
     """
-    order = _order(manifest, options)
+    if verify is not None:
+        if manifest is not None or out is not None:
+            raise click.UsageError("--verify DIR takes neither a manifest nor --out")
+        with json_errors(options["as_json"]):
+            raise click.exceptions.Exit(_verify(verify, as_json=options["as_json"]))
+    for name, value in (("MANIFEST", manifest), ("--out", out)):
+        if value is None:
+            raise click.UsageError(f"{name} is missing")
+    order = _order(str(manifest), options | {"out": out})
     try:
         with json_errors(order.as_json):
             code = _print_plan(order) if dry_run else _run(order)
@@ -224,6 +248,18 @@ def _order(manifest: str, options: dict[str, Any]) -> _Order:
     given = {name: value for name, value in options.items() if name in names}
     source: Source = sys.stdin.buffer if manifest == "-" else Path(manifest)
     return _Order(**given, source=source, defaults=defaults, format=options["format_"])
+
+
+def _verify(folder: str, *, as_json: bool) -> int:
+    found = verify_job(folder)
+    if as_json:
+        print_json(attrs.asdict(found) | {"out": folder})
+    else:
+        for flaw in found.flaws:
+            click.echo(f"{flaw.file}: {flaw.problem}")
+        for words in verify_words(found):
+            exits.say(words)
+    return exits.SOME_FAILED if found.flaws else exits.ALL_DONE
 
 
 def _print_plan(order: _Order) -> int:

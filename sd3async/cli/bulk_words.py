@@ -8,6 +8,7 @@ from rich.table import Table
 
 from sd3async.bulk import BulkJob, JobStats
 from sd3async.bulk.plan import Plan
+from sd3async.bulk.verify import Verification
 from sd3async.cli import exits
 from sd3async.progress import LINE_PERIOD
 
@@ -99,6 +100,21 @@ def tell_changes(stats: JobStats) -> None:
     ):
         if count:
             exits.say(f"{count:,} {words}")
+
+
+def verify_words(found: Verification) -> Iterator[str]:
+    """Yield what came of looking at every image, a sentence at a time.
+
+    Args:
+        found: What was found.
+    """
+    if found.flaws:
+        yield f"{found.images:,} images were looked at; {len(found.flaws):,} are not as received"
+        yield "delete those that are spoilt; --remake-missing makes what is gone or empty again"
+    else:
+        yield f"all {found.images:,} images are as received"
+    if not found.decoded:
+        yield "they were not decoded, which needs Pillow: pip install 'sd3async[pil]'"
 
 
 def table_of(job: BulkJob) -> Table:
