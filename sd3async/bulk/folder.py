@@ -393,7 +393,8 @@ class JobFolder:
                 "put journal.sqlite back (and journal.sqlite-wal, if there is one), choose another "
                 "folder, or have the images taken over by their sidecars with --force (force=True)"
             )
-        names = sorted(file.name for file in self.path.iterdir())
+        # A manifest that was refused may have left its starting images, named by their hash.
+        names = sorted(file.name for file in self.path.iterdir() if file.name != INPUTS)
         if names:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (", …" if names[_SHOWN_NAMES:] else "")
             raise FolderError(

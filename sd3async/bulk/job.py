@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
-from sd3async._threads import in_thread
+from sd3async._threads import in_thread, outlast
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import FolderError, ManifestError
@@ -224,17 +224,14 @@ class BulkJob:
         """
         self._started_at = self._clock.time()
         self._freezes_before = self._client.freezes
-        await in_thread(functools.partial(self._folder.claim, force=self._force))
-        forget = False
+        claim = functools.partial(self._folder.claim, force=self._force)
+        await in_thread(claim, dispose=lambda _: self._folder.release())
         try:
             await self._journal.store.open()
             await self._journal.note("process", str(os.getpid()))
             await self._take_in()
         except BaseException as error:
-            is_refused = isinstance(error, ManifestError | FolderError)
-            forget = is_refused and await self._journal.is_empty()
-            await self._journal.store.aclose()
-            await in_thread(functools.partial(self._folder.release, forget=forget))
+            await self._put_away(is_refused=isinstance(error, ManifestError | FolderError))
             raise
         self._runner = self._make_runner()
         return self
@@ -253,8 +250,30 @@ class BulkJob:
             if exc is None or isinstance(exc, Exception):
                 await self._finish(may_fail=exc is not None)
         finally:
-            await self._journal.store.aclose()
-            await in_thread(self._folder.release)
+            await self._put_away()
+
+    async def _put_away(self, *, is_refused: bool = False) -> None:
+        """Close the journal and let go of the folder, through every cancellation.
+
+        Args:
+            is_refused: Whether nothing was taken in, so that a new journal can go.
+        """
+
+        async def put_away() -> None:
+            forget = False
+            try:
+                forget = is_refused and await self._journal.is_empty()
+            finally:
+                try:
+                    await self._journal.store.aclose()
+                finally:
+                    await in_thread(functools.partial(self._folder.release, forget=forget))
+
+        work = asyncio.create_task(put_away())
+        cancelled = await outlast(work)
+        work.result()
+        if cancelled is not None:
+            raise cancelled
 
     async def _take_in(self) -> None:
         intake = await take_in(

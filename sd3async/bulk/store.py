@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from sd3async._threads import outlast
 from sd3async.bulk.errors import JournalError, StorageError, damaged_journal, journal_error
 
 T = TypeVar("T")
@@ -109,13 +110,13 @@ class Store:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         job = asyncio.get_running_loop().run_in_executor(self._thread, function)
-        try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            await asyncio.wait([job])
-            raise
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
+        cancelled = await outlast(job)
+        problem = job.exception()
+        if cancelled is not None:
+            raise cancelled
+        if isinstance(problem, sqlite3.Error):
+            raise self._explain(problem) from problem
+        return job.result()
 
     def _explain(self, error: sqlite3.Error) -> StorageError:
         return journal_error(self._path, error)

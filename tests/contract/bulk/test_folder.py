@@ -1,16 +1,22 @@
 """Whose folder it is: nobody's files are touched, and one process works in it at a time."""
 
+import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sd3async import InvalidRequestError
-from sd3async.bulk import FolderError, JobLockedError, StorageError
+from sd3async import InvalidRequestError, SD3Request
+from sd3async.bulk import FolderError, JobLockedError, ManifestError, StorageError
 from sd3async.bulk.plan import plan
+from support.pictures import picture
 
 PROMPTS = [f"p{number}" for number in range(10)]
+
+MOMENTS = [0, *range(1, 10), *(int(10 * 1.5**power) for power in range(14))]
+"""Passes of the event loop, from the first one to well after all is done."""
 
 
 @pytest.fixture
@@ -113,3 +119,53 @@ async def test_a_folder_is_free_again_after_a_refusal(site: Any, website: Path) 
     for _ in range(2):
         with pytest.raises(FolderError):
             await here.job(PROMPTS).__aenter__()
+
+
+async def test_a_refused_manifest_with_images_leaves_a_folder_that_can_be_used(site: Any) -> None:
+    """Correcting a typo and running again must need no --force."""
+    here = await site()
+    start = SD3Request("winter", image=picture(), strength=0.5)
+    with pytest.raises(ManifestError):
+        await here.job([start, ""]).__aenter__()
+    async with here.job([start]) as job:
+        await job.run()
+
+    assert job.stats.done == 1
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_entering_can_be_cancelled_at_any_point(site: Any, times: int) -> None:
+    """A folder that stays locked by nobody can only be freed by ending the program."""
+    here = await site()
+    for passes in MOMENTS:
+        task = asyncio.create_task(here.job(PROMPTS).__aenter__())
+        await _let_pass(passes)
+        for _ in range(times):
+            task.cancel()
+            await _let_pass(3)
+        with contextlib.suppress(asyncio.CancelledError):
+            job = await task
+            await job.__aexit__(None, None, None)
+        async with here.job(PROMPTS):
+            pass
+
+
+async def test_leaving_can_be_cancelled_at_any_point(site: Any) -> None:
+    """So can leaving, and the lock goes all the same."""
+    here = await site()
+    for passes in MOMENTS[1:]:
+        job = await here.job(PROMPTS).__aenter__()
+        task = asyncio.create_task(job.__aexit__(None, None, None))
+        await _let_pass(passes)
+        for _ in range(2):
+            task.cancel()
+            await _let_pass(2)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        async with here.job(PROMPTS):
+            pass
+
+
+async def _let_pass(passes: int) -> None:
+    for _ in range(passes):
+        await asyncio.sleep(0)
