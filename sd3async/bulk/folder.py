@@ -177,7 +177,7 @@ class JobFolder:
             yield first, first + _FILES_PER_FOLDER - 1
 
     def pictures(self, number: int) -> list[Picture]:
-        """Return the images in one of the folders, without empty ones.
+        """Return the images in one of the folders, in no order, without empty ones.
 
         Args:
             number: Any item whose image belongs there.
@@ -186,7 +186,7 @@ class JobFolder:
             StorageError: The disk failed.
         """
         folder = (self.path / self.image_name(number, "png")).parent
-        return sorted(self._on_disk(_find_pictures, folder), key=lambda picture: picture.name)
+        return self._on_disk(_find_pictures, folder)
 
     def sidecar_of(self, name: str) -> dict[str, Any]:
         """Return what an image's sidecar says; nothing when there is none that can be read.

@@ -23,6 +23,10 @@ SELECT number, state, file FROM items
 WHERE number BETWEEN ? AND ? AND state IN ('done', 'missing') AND linked_to IS NULL
 """
 
+_DONE = "SELECT number FROM items WHERE number BETWEEN ? AND ? AND state IN ('done', 'missing')"
+
+_ITEM = "SELECT state, request FROM items WHERE number = ?"
+
 _MARK = "UPDATE items SET state = ? WHERE (number = ? OR linked_to = ?) AND state = ?"
 
 _OF_SIDECARS = ("content_type", "size", "sha256", "seed", "finish_reason", "request_id", "timings")
@@ -89,14 +93,12 @@ def unknown_pictures(
         The image; state and request of the item it is named after: nothing if there is none.
     """
     for first, end in folder.ranges():
-        rows = db.execute(
-            "SELECT number, state, request FROM items WHERE number BETWEEN ? AND ?", (first, end)
-        )
-        items = {number: (state, request) for number, state, request in rows}
-        for picture in folder.pictures(first):
-            state, request = items.get(picture.number, ("", None))
-            if state not in ("done", "missing"):
-                yield picture, state, request
+        done = {number for (number,) in db.execute(_DONE, (first, end))}
+        strays = [picture for picture in folder.pictures(first) if picture.number not in done]
+        for picture in sorted(strays, key=lambda picture: picture.name):
+            item = db.execute(_ITEM, (picture.number,)).fetchone()
+            state, request = item or ("", None)
+            yield picture, state, request
 
 
 def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any]) -> bool:
