@@ -132,8 +132,8 @@ def _write_down(
 def _not_ours(folder: Path, strays: list[Picture]) -> FolderError:
     images = "image" if len(strays) == 1 else "images"
     return FolderError(
-        f"{str(folder)!r} holds {len(strays):,} {images} that its journal does not know and that "
-        f"do not belong to this manifest, such as {strays[0].name}: put back the journal that they "
-        "were made with (journal.sqlite and, if there is one, journal.sqlite-wal), or choose "
-        "another folder"
+        f"{str(folder)!r} holds {len(strays):,} {images} that its journal does not know and that no "
+        f"sidecar describes as whole and this manifest's, such as {strays[0].name}: put back the "
+        "journal that they were made with (journal.sqlite and, if there is one, "
+        "journal.sqlite-wal), or choose another folder"
     )

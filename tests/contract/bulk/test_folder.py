@@ -48,6 +48,15 @@ async def test_a_plan_refuses_the_folder_that_a_job_would(site: Any, website: Pa
     assert (await plan(PROMPTS, out=website, force=True)).to_send == 10
 
 
+async def test_a_plan_keeps_no_starting_images(site: Any) -> None:
+    """Looking at the price leaves nothing behind."""
+    here = await site()
+    here.out.mkdir()
+    await plan([SD3Request("winter", image=picture(), strength=0.5)], out=here.out)
+
+    assert list(here.out.iterdir()) == []
+
+
 async def test_force_works_in_a_folder_that_holds_other_things(site: Any, website: Path) -> None:
     """Who keeps the manifest beside the images must be able to say so, once."""
     here = await site()

@@ -16,19 +16,9 @@ from sd3async.bulk import StorageError
 from sd3async.bulk.journal import Journal
 from sd3async.bulk.records import ItemRecord
 from sd3async.emulator import Fault
+from support.journals import forget_the_end
 
 PROMPTS = [f"p{number}" for number in range(10)]
-
-
-def forget_the_end(out: Path, *numbers: int) -> None:
-    """Put the journal back to where it was when these items were on their way."""
-    with closing(sqlite3.connect(out / "journal.sqlite")) as db, db:
-        for number in numbers:
-            db.execute(
-                "UPDATE items SET state = 'sent', file = NULL, facts = NULL, credits = 0, "
-                "attempts = 0 WHERE number = ?",
-                (number,),
-            )
 
 
 def count_sent(out: Path) -> int:
@@ -217,3 +207,16 @@ async def test_a_sidecar_that_cannot_be_written_costs_no_image(
         await rest.run()
 
     assert rest.stats.done == here.emulator.paid == 10
+
+
+async def test_a_part_of_other_bytes_is_not_adopted(site: Any) -> None:
+    """A sidecar of the image before must not make half of the next one a whole."""
+    here, _ = await finished(site)
+    forget_the_end(here.out, 3)
+    image = here.out / "images/000000/00000003.png"
+    part = image.rename(image.with_name(".00000003.png.0123456789ab.part"))
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert (job.stats.adopted, job.stats.possibly_paid, here.emulator.paid) == (0, 1, 11)

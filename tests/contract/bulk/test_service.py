@@ -85,3 +85,17 @@ async def test_an_emulated_job_resumes_on_another_port(site: Any, tmp_path: Path
         await again.run()
 
     assert (again.stats.resumed, again.stats.done) == (3, 4)
+
+
+async def test_a_service_that_did_nothing_binds_nobody(site: Any) -> None:
+    """A wrong address, corrected, must not cost a new folder."""
+    nowhere, here = await site(), await site()
+    await nowhere.emulator.aclose()
+    async with nowhere.job(PROMPTS) as wrong:
+        await wrong.run()
+    async with here.job(PROMPTS) as right:
+        await right.run()
+
+    assert wrong.stop_reason == "unreachable"
+    assert {record.service for record in right.records()} == {here.emulator.url}
+    assert right.stats.done == 3

@@ -13,6 +13,7 @@ import pytest
 from sd3async.bulk import FolderError
 from sd3async.bulk.plan import plan
 from sd3async.bulk.report import export
+from support.journals import forget_the_end
 from support.pictures import picture
 
 PROMPTS = [f"p{number}" for number in range(20)]
@@ -217,6 +218,31 @@ async def test_an_image_without_a_sidecar_of_its_own_is_not_taken_for_ours(site:
     assert rest.stats.done == here.emulator.paid == 20
 
 
+async def test_an_image_that_is_not_whole_any_more_is_not_taken_over(site: Any) -> None:
+    """What a sidecar says of an image holds for all of it, or for none."""
+    here = await finished(site)
+    unknowing(here.out / "journal.sqlite")
+    cut = here.out / "images/000000/00000007.png"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with pytest.raises(FolderError, match=r"1 image that its journal does not know .*07\.png"):
+        await here.job(PROMPTS).__aenter__()
+
+
+async def test_items_that_share_an_image_share_it_again_when_it_is_taken_over(site: Any) -> None:
+    """Twins of an image that is there must not be paid for one by one."""
+    here = await site()
+    source = [{"prompt": "twin", "seed": 3}] * 3
+    async with here.job(source) as job:
+        await job.run()
+    empty(here.out / "journal.sqlite")
+    async with here.job(source) as again:
+        at_the_start = again.stats
+        await again.run()
+
+    assert (at_the_start.restored, at_the_start.done, at_the_start.linked) == (1, 3, 2)
+    assert here.emulator.paid == 1
+
+
 async def test_sidecars_of_another_service_are_not_taken_over(site: Any) -> None:
     """Losing the journal of a trial must not make its drawn images real ones."""
     here = await finished(site, emulated=True)
@@ -330,11 +356,7 @@ async def test_images_that_go_during_the_run_are_told_at_its_end(site: Any) -> N
 async def test_a_plan_after_a_crash_is_what_the_run_does(site: Any) -> None:
     """It said 3 to send and 19.5 credits; the run sent nothing."""
     here = await finished(site)
-    with closing(sqlite3.connect(here.out / "journal.sqlite")) as db, db:
-        db.execute(
-            "UPDATE items SET state = 'sent', file = NULL, facts = NULL, credits = 0 "
-            "WHERE number < 5"
-        )
+    forget_the_end(here.out, 0, 1, 2, 3, 4)
     image = here.out / "images/000000/00000003.png"
     image.rename(image.with_name(".00000003.png.0123456789ab.part"))
     (here.out / "images/000000/00000004.png").unlink()

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from sd3async.bulk import FolderError
 from sd3async.bulk.verify import verify
 from sd3async.cli.program import program
+from support.journals import forget_the_end
 
 PROMPTS = [f"p{number}" for number in range(10)]
 
@@ -86,6 +87,14 @@ async def test_whole_jobs_pass_and_nothing_is_changed(site: Any) -> None:
     assert verify(out).flaws == ()
     for path, stat in before.items():
         assert path.stat().st_mtime_ns == stat.st_mtime_ns or path == out
+
+
+async def test_an_image_that_has_just_arrived_is_no_flaw(site: Any) -> None:
+    """A check beside a running job must not call its newest images strangers."""
+    out = await finished(site)
+    forget_the_end(out, 3)
+
+    assert verify(out).flaws == ()
 
 
 async def test_shared_images_are_looked_at_once(site: Any) -> None:

@@ -20,6 +20,7 @@ from sd3async import (
     ConnectFailedError,
     ContentFilteredError,
     CoreRequest,
+    GeneratedImage,
     InvalidRequestError,
     NotEnoughTimeError,
     PaymentRequiredError,
@@ -121,6 +122,23 @@ async def test_json_answers_give_the_same_image(start: Any, tmp_path: Path) -> N
     assert streamed.to_pil().tobytes() == plain.to_pil().tobytes()
     assert (decoded.seed, decoded.finish_reason) == (3, "SUCCESS")
     assert decoded.content_type == "image/png"
+
+
+async def test_whoever_asks_is_told_before_a_file_has_its_name(start: Any, tmp_path: Path) -> None:
+    """What an image is must be on the disk before the image is found there."""
+    _, client = await start()
+    path, seen = tmp_path / "a.png", list[tuple[GeneratedImage, bytes, bool]]()
+
+    def note(image: GeneratedImage, part: Path) -> None:
+        seen.append((image, part.read_bytes(), path.exists()))
+
+    returned = await client.generate(CoreRequest("a", seed=3), to=path, on_whole=note)
+    ((image, data, was_there),) = seen
+
+    assert not was_there
+    assert data == path.read_bytes()
+    assert (image.seed, image.request_id, image.path) == (3, returned.request_id, path)
+    assert image.emulated
 
 
 async def test_to_streams_into_a_file_and_keeps_no_bytes(start: Any, tmp_path: Path) -> None:
