@@ -86,12 +86,13 @@ class PartFile(AbstractContextManager["PartFile"]):
 
     @property
     def path(self) -> Path:
-        """Where the bytes are until they have their name; not all of them before a `flush`."""
+        """Where the bytes are until they have their name; not all of them before a `sync`."""
         return self._part
 
-    def flush(self) -> None:
-        """Let readers of `path` see what was written."""
+    def sync(self) -> None:
+        """Make what was written durable, and let readers of `path` see it."""
         self._stream.flush()
+        os.fsync(self._stream.fileno())
 
     def write(self, data: bytes | bytearray) -> None:
         """Append bytes."""
@@ -111,8 +112,7 @@ class PartFile(AbstractContextManager["PartFile"]):
         Raises:
             OSError: The disk failed or is full; `abort` is still needed then.
         """
-        self.flush()
-        os.fsync(self._stream.fileno())
+        self.sync()
         self._stream.close()
         return _give_name(self._part, self.target)
 

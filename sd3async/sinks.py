@@ -34,8 +34,8 @@ class Sink:
         """Keep what was taken.
 
         Args:
-            before_naming: Called in a thread with the part file, when all bytes are in it and
-                before it gets its name; it must not raise. Nothing is called for memory.
+            before_naming: Called in a thread with the part file, when all bytes are in it and on
+                the disk, and before it gets its name; it must not raise. Not called for memory.
 
         Returns:
             The image, or the file that holds it.
@@ -103,7 +103,7 @@ class _FileSink(Sink):
     def _commit(self, before_naming: BeforeNaming | None) -> Path:
         self._flush()
         if before_naming is not None:
-            self._part.flush()
+            self._part.sync()
             before_naming(self._part.path)
         return self._part.commit()
 
