@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from sd3async._clock import Clock
-from sd3async.limiter.key import Freeze, Key, Slot
+from sd3async.limiter.key import Freeze, Key, Slot, Stage
 from sd3async.limiter.parties import Parties, Turn
 from sd3async.limiter.record import Record
 from sd3async.limiter.settings import RateLimit
@@ -296,8 +296,8 @@ class SharedSupply(Supply):
         if slots:  # not before they are used: who comes first must not take a whole burst
             return slots[-1].instant - _AHEAD
         opens_at = key.opens_at(now)
-        if opens_at == math.inf:  # until an upload is out, which nobody can foresee
-            return now + lead / 4
+        if opens_at == math.inf or key.stage is Stage.PROBING:
+            return now + lead / 4  # until an upload is out, or a probe has its answer: who knows?
         if opens_at - lead <= now:  # others are to be served first, before none are left
             due = turn.held_up_until
             due -= _GRACE if due - _GRACE > now else 0.0

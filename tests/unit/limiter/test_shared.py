@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
+from sd3async.limiter.key import LOCKOUT_MARGIN
 from sd3async.limiter.shared import SharedSupply
 from sd3async.limiter.window import CLOCK_MARGIN
 from unit.limiter.loops import CLOCK, at, run
@@ -19,7 +20,9 @@ def a_party(shelf: Shelf, limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter
     return Limiter(limit, clock=CLOCK, supplies=supplies)
 
 
-async def send(party: Limiter, sent: list[float] | None = None) -> Permit:
+async def send(
+    party: Limiter, sent: list[float] | None = None, *, answer_after: float | None = None
+) -> Permit:
     """Send a request; when its permit was lost, with another."""
     while True:
         with await party.acquire() as permit:
@@ -30,6 +33,9 @@ async def send(party: Limiter, sent: list[float] | None = None) -> Permit:
             permit.written()
             if sent is not None:
                 sent.append(CLOCK.monotonic())
+            if answer_after is not None:
+                await asyncio.sleep(answer_after)
+                permit.answered()
             return permit
 
 
@@ -115,6 +121,30 @@ def test_one_process_probes_for_all_of_them() -> None:
         assert sum(permit.done() for permit in permits) == 1
         for permit in permits:
             permit.cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_all_processes_go_on_right_after_the_probe_is_answered(processes: int) -> None:
+    """They used to stand still for half a minute: for as long as a probe may take at most."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        parties = [a_party(shelf) for _ in range(processes)]
+        (await send(parties[0])).refused(None)
+        sent: list[list[float]] = [[] for _ in parties]
+        waiting = [
+            asyncio.create_task(send(party, mine, answer_after=0.3))
+            for party, mine in zip(parties, sent, strict=True)
+            for _ in range(100)
+        ]
+
+        await at(LIMIT.lockout + LOCKOUT_MARGIN + 6.0)
+        assert all(len(mine) >= 3 for mine in sent)
+        assert sum(map(len, sent)) >= 0.8 * 4.0 * LIMIT.ceiling
+        for task in waiting:
+            task.cancel()
 
     run(main())
 
