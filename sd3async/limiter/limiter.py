@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -111,14 +112,15 @@ class Limiter:
         """
         self._enter(asyncio.get_running_loop())
         asked_at = self.clock.monotonic()
-        line = self._line  # of this loop
-        line.append(None)
+        line, me = self._line, object()  # of this loop
+        line[me] = is_upload
         supplies = self._live if key is None else [self._supplies[key]]
         try:
             async with nullcontext() if retry else self._newcomers, self._front:
+                line.move_to_end(me, last=False)
                 supply, grant = await self._next_slot(supplies, is_upload=is_upload)
         finally:
-            line.pop()
+            del line[me]
         return Permit(supply, grant, asked_at=asked_at, is_upload=is_upload)
 
     def retire(self, key: int) -> bool:
@@ -200,7 +202,8 @@ class Limiter:
         self._loop = loop
         self._newcomers = asyncio.Lock()
         self._front = asyncio.Lock()
-        self._line: list[None] = []
+        # Whether each is an upload; whoever has come to the front is first.
+        self._line: OrderedDict[object, bool] = OrderedDict()
         self._alarm: asyncio.Future[None] | None = None
         self._buckets = self._make_buckets()
 
@@ -220,7 +223,7 @@ class Limiter:
             if self._buckets:
                 await self._buckets[supply.index].acquire()
             if supply in supplies:
-                grant = await supply.take(wanted=len(self._line), is_upload=is_upload)
+                grant = await supply.take(self._line.values())
                 if grant and supply in _usable(supplies):
                     return supply, grant
                 if grant:  # it came with the news that the key is withdrawn

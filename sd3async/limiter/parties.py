@@ -11,7 +11,7 @@ import struct
 
 import attrs
 
-_MOST = 16
+MOST_SLOTS = 16
 """Most slots at once: what a process that dies takes with it."""
 
 _LARGEST_SHARE = 10
@@ -75,7 +75,7 @@ class Parties:
         """Return how a party that asks now stands beside the others."""
         mine, rivals = self._join(who, now), self.rivals(who, now)
         parties = len(rivals) + 1
-        alone = min(_MOST, self._limit // _LARGEST_SHARE)
+        alone = min(MOST_SLOTS, self._limit // _LARGEST_SHARE)
         helping = max(alone // parties, min(_FEWEST, alone, _ROUND // parties), 1)
         first = [rival.due for rival in rivals if rival.taken + helping <= mine.taken]
         return Turn(

@@ -70,7 +70,7 @@ class Permit:
             if now <= self._grant.latest:
                 return
             self._supply.give_back(self._grant)
-            another = await self._supply.take(wanted=1, is_upload=self._is_upload)
+            another = await self._supply.take([self._is_upload])
             if another is None:
                 raise PermitLostError
             self._grant = another

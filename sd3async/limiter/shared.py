@@ -6,15 +6,16 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 import attrs
 
 from sd3async._clock import Clock
 from sd3async.limiter.key import Freeze, Key, Slot, Stage
-from sd3async.limiter.parties import Parties, Turn
+from sd3async.limiter.parties import MOST_SLOTS, Parties, Turn
 from sd3async.limiter.record import Record
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.stores.base import Store, StoreAwayError
@@ -28,9 +29,9 @@ logger = logging.getLogger("sd3async.limiter")
 _PATIENCE = 30.0
 """How long a process that says nothing is believed to be sending [s]; it speaks sooner."""
 
+_MOST_UPLOADS = 4  # slots at once: until an upload is out it weighs in full
 _SPEAK_AFTER = 0.1  # [s] most requests are out long before
 _SPEAK_EVERY = _PATIENCE / 4
-_RETIRED_FOR = 600.0  # [s] an account may be topped up
 _GRACE = 0.3  # [s] for coming back a little late
 _LONGEST_LEAD = 2.5  # [s] when many take their turns
 _STRETCH = 1.2
@@ -115,19 +116,21 @@ class SharedSupply(Supply):
         """See `Supply`."""
         self._enter()
         if self.freezes != self._freezes_seen:
-            self._hand.clear()
+            self._empty_hand()
             return now  # the record tells what has happened
         while self._hand and self._hand[0].latest < now:
-            self._hand.popleft()
-        return now if self._hand and not is_upload else self._back_at
+            self.give_back(self._hand.popleft())
+        return now if self._in_hand(is_upload) else self._back_at
 
-    async def take(self, *, wanted: int, is_upload: bool) -> Grant | None:
+    async def take(self, wanted: Collection[bool]) -> Grant | None:
         """See `Supply`."""
         self._enter()
-        if self._hand and not is_upload:
-            return self._hand.popleft()
+        is_upload = next(iter(wanted))
+        if grant := self._in_hand(is_upload):
+            self._hand.remove(grant)
+            return grant
         # A task of its own: slots must find this hand though the caller is cancelled.
-        asking = self._spawn(self._ask(wanted, is_upload=is_upload))
+        asking = self._spawn(self._ask(_first(wanted), len(wanted)))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -185,7 +188,7 @@ class SharedSupply(Supply):
         now, of_probe = self.now(), grant.slot.is_probe
         self._tell(lambda key, now: key.freeze(now, retry_after, of_probe=of_probe))
         # Until the store has said so: nobody here sends meanwhile, and who waits is told.
-        self._hand.clear()
+        self._empty_hand()
         until, is_first = self.key.freeze(now, retry_after, of_probe=of_probe)
         self._freezes_seen = self.freezes
         self.on_freeze(Freeze(self.index, until, until - now, is_first))
@@ -212,12 +215,23 @@ class SharedSupply(Supply):
     async def aclose(self) -> None:
         """See `Supply`."""
         self._enter()
-        while self._hand:  # others may want what nobody here does
-            self.give_back(self._hand.popleft())
+        self._empty_hand()  # others may want what nobody here does
         with suppress(TimeoutError, StoreAwayError):
             async with asyncio.timeout(_FAREWELL):
                 await self._say()
         await self._store.aclose()
+
+    def _in_hand(self, is_upload: bool) -> Grant | None:
+        """Return the first slot in hand that will do, if there is one.
+
+        An upload needs one that is held from the beginning; a text can take such a one as well.
+        """
+        fitting = (grant for grant in self._hand if (grant.stamp is None) == is_upload)
+        return next(fitting, self._hand[0] if self._hand and not is_upload else None)
+
+    def _empty_hand(self) -> None:
+        while self._hand:
+            self.give_back(self._hand.popleft())
 
     def _give_back_unclaimed(self, asking: "asyncio.Future[Grant | None]") -> None:
         grant = None if asking.cancelled() or asking.exception() else asking.result()
@@ -231,25 +245,30 @@ class SharedSupply(Supply):
             if self._process != os.getpid():
                 if self._process:
                     self._news.clear()  # the parent tells its own
+                    self._hand.clear()
                 self._process, self._who = os.getpid(), random.getrandbits(62)
             self._loop = loop
             self._changing = asyncio.Lock()
-            self._hand.clear()
             self._going_out.clear()
             self._tasks.clear()
             self._speaks_up = None
+            self._empty_hand()
 
-    async def _ask(self, wanted: int, *, is_upload: bool) -> Grant | None:
-        """Take slots from the store: one for now, the others in hand."""
+    async def _ask(self, uploads: list[bool], wanted: int) -> Grant | None:
+        """Take slots from the store: one for now, the others in hand.
+
+        Args:
+            uploads: Of the first in line, whether each is an upload.
+            wanted: How many slots are wanted in all.
+        """
         slack = self._store.slack + self._store.offset[1] - self._store.offset[0]
-        count = 1 if is_upload else wanted
 
         def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
             slots: list[Slot] = []
             turn = parties.turn(self._who, now)
             spacing = self.limit.period / key.max_requests(now)
             lead = max(self._store.lead, min(turn.round * spacing, _LONGEST_LEAD))
-            while len(slots) < min(count, turn.helping) and turn.held_up_until < now:
+            for is_upload in uploads[: turn.helping] if turn.held_up_until < now else ():
                 slot = key.give(
                     now,
                     lead=lead * _STRETCH,  # or half of them come a moment too early
@@ -281,13 +300,11 @@ class SharedSupply(Supply):
                 entered=None if is_upload else slot.stamp,
                 told_at=self.clock.monotonic(),
             )
-            for slot in slots
+            for slot, is_upload in zip(slots, uploads, strict=False)
         ]
         self._mine.extend(grant.instant for grant in grants)
-        if is_upload:
-            return grants[0] if grants else None
-        self._hand.extend(grants)
-        return self._hand.popleft() if self._hand else None
+        self._hand.extend(grants[1:])
+        return grants[0] if grants else None
 
     def _comes_back(
         self, key: Key, turn: Turn, now: float, lead: float, slots: list[Slot]
@@ -392,6 +409,16 @@ class SharedSupply(Supply):
             logger.warning("%s is back.", self._store.name)
         self.trouble = ""
         self._pause = _FIRST_PAUSE
+
+
+def _first(wanted: Iterable[bool]) -> list[bool]:
+    """Return the first few in line: so many texts as may be, but few uploads."""
+    uploads: list[bool] = []
+    for is_upload in islice(wanted, MOST_SLOTS):
+        if is_upload and uploads.count(True) == _MOST_UPLOADS:
+            break
+        uploads.append(is_upload)
+    return uploads
 
 
 def _hold(number: int, before: float | None) -> Change:

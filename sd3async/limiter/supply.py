@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
 import attrs
@@ -100,14 +100,13 @@ class Supply:
             return min(near_at, now + _LOOK_AGAIN)
         return near_at
 
-    async def take(self, *, wanted: int, is_upload: bool) -> Grant | None:
-        """Take a slot, if there is one near.
+    async def take(self, wanted: Collection[bool]) -> Grant | None:
+        """Take a slot for the first in line, if there is one near.
 
         Args:
-            wanted: How many requests wait for one.
-            is_upload: Whether this one's body takes time to leave.
+            wanted: Of each request that waits for one, whether its body takes time to leave.
         """
-        del wanted, is_upload  # what is reported here is known at once
+        del wanted  # what is reported here is known at once
         now = self.clock.monotonic()
         with self._lock:
             slot = self.key.give(now, lead=self._lead(now), slack=SLACK)
@@ -205,7 +204,7 @@ class Unlimited(Supply):
         """See `Supply`."""
         return now
 
-    async def take(self, *, wanted: int, is_upload: bool) -> Grant:
+    async def take(self, wanted: Collection[bool]) -> Grant:
         """See `Supply`."""
         now = self.key.last_instant = self.clock.monotonic()
         slot = Slot(0, now, now, self.key.freezes, is_probe=False)

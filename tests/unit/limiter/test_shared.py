@@ -21,18 +21,25 @@ def a_party(shelf: Shelf, limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter
 
 
 async def send(
-    party: Limiter, sent: list[float] | None = None, *, answer_after: float | None = None
+    party: Limiter,
+    sent: list[float] | None = None,
+    *,
+    uploading: float = 0.0,
+    answer_after: float | None = None,
 ) -> Permit:
     """Send a request; when its permit was lost, with another."""
     while True:
-        with await party.acquire() as permit:
+        with await party.acquire(is_upload=uploading > 0) as permit:
             try:
                 await permit.ready()
             except PermitLostError:
                 continue
-            permit.written()
             if sent is not None:
                 sent.append(CLOCK.monotonic())
+            if uploading:
+                permit.written(more=True)
+                await asyncio.sleep(uploading)
+            permit.written()
             if answer_after is not None:
                 await asyncio.sleep(answer_after)
                 permit.answered()
@@ -83,6 +90,30 @@ def test_a_newcomer_beside_busy_processes_waits_for_little_more_than_a_turn(
         assert CLOCK.monotonic() - began_at < patience
         for other in others:
             other.cancel()
+
+    run(main())
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+@pytest.mark.parametrize("uploads", [1, 2, 10])
+def test_uploads_among_texts_hold_up_nobody(processes: int, uploads: int) -> None:
+    """An upload at the front let the slots that were in hand for texts pass: 34 % of the ceiling."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        sent: list[float] = []
+        jobs = [
+            asyncio.create_task(send(party, sent, uploading=0.0 if number % uploads else 0.2))
+            for party in [a_party(shelf) for _ in range(processes)]
+            for number in range(600 // processes)
+        ]
+        await at(32.0)
+
+        assert sent[149] < 1.5
+        assert sum(11.0 <= instant < 31.0 for instant in sent) >= 0.92 * 20 * LIMIT.ceiling
+        assert shelf.changes < 1.5 * len(sent)
+        for job in jobs:
+            job.cancel()
 
     run(main())
 
