@@ -292,9 +292,14 @@ class Key:
         """Note that the key is withdrawn, or its account empty, which somebody may put right."""
         self.retired_until = now + _RETIRED_FOR
 
-    def fill(self, now: float) -> None:
-        """Take it for used up for two periods: what was counted is not known any more."""
-        self.window.add(now + self.limit.period + CLOCK_MARGIN, self.limit.max_requests)
+    def fill(self, last: float) -> None:
+        """Take it for used up for two periods: what was counted is not known any more.
+
+        Args:
+            last: The latest instant at which any of it can have been begun [s].
+        """
+        latest = last + self.delay_bound(last) + self.limit.period + CLOCK_MARGIN
+        self.window.add(latest, self.limit.max_requests)
 
     def observe_round_trip(self, seconds: float) -> None:
         """Learn the delay bound from the spread of quick answers."""

@@ -38,6 +38,7 @@ _STRETCH = 1.2
 _AHEAD = 0.05  # [s] before its last slot, a process comes for more
 _LOOK_AGAIN = 0.02  # [s] when others are to be served first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
+_KEPT = 0.9 * 86_400  # [s] for which a store keeps, at least, what nobody changes
 _FAREWELL = 1.0  # [s] for what is still to be told at the end
 
 Change = Callable[[Key, float], object]
@@ -261,7 +262,7 @@ class SharedSupply(Supply):
             uploads: Of the first in line, whether each is an upload.
             wanted: How many slots are wanted in all.
         """
-        slack = self._store.slack + self._store.offset[1] - self._store.offset[0]
+        slack = self._slack()
 
         def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
             slots: list[Slot] = []
@@ -306,6 +307,11 @@ class SharedSupply(Supply):
         self._hand.extend(grants[1:])
         return grants[0] if grants else None
 
+    def _slack(self) -> float:
+        """Return how long after its instant a request may still be begun [s, the store's clock]."""
+        least, most = self._store.offset
+        return self._store.slack + most - least
+
     def _comes_back(
         self, key: Key, turn: Turn, now: float, lead: float, slots: list[Slot]
     ) -> float:
@@ -345,15 +351,16 @@ class SharedSupply(Supply):
         return result
 
     def _read(self, data: bytes, now: float) -> Record:
-        try:
-            record = Record.load(data)
-        except ValueError:
-            record = Record.new(self.limit, self._base_url)
+        record, is_new = Record.new(self.limit, self._base_url), True
+        with suppress(ValueError):
+            record, is_new = Record.load(data), False
         record.key.learn_from(self.key)
-        memory = 2 * (self.limit.period + CLOCK_MARGIN)
-        is_lost = self._beginning not in (b"", record.beginning) or self._store.was_set
-        if is_lost and self.clock.monotonic() < self._changed_at + memory:
-            record.key.fill(now)
+        if self._beginning not in (b"", record.beginning) or self._store.was_set:
+            ahead = _STRETCH * _LONGEST_LEAD + self._slack()  # so late may slots in hand be used
+            memory = ahead + record.key.delay_bound(now) + 2 * (self.limit.period + CLOCK_MARGIN)
+            # Who finds another's record knows of its own requests alone, and the others of theirs.
+            if self.clock.monotonic() < self._changed_at + (_KEPT if is_new else memory):
+                record.key.fill(now + ahead)
         return record
 
     def _tell(self, change: Change, *, at_once: bool = True) -> None:

@@ -8,6 +8,7 @@ from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
 from sd3async.limiter.key import LOCKOUT_MARGIN
 from sd3async.limiter.shared import SharedSupply
 from sd3async.limiter.window import CLOCK_MARGIN
+from unit.limiter import servers
 from unit.limiter.loops import CLOCK, at, run
 from unit.limiter.stores import Shelf, ShelfStore
 
@@ -237,6 +238,60 @@ def test_a_damaged_record_is_taken_for_used_up() -> None:
         instant = (await send(party)).instant
 
         assert instant >= 2 * (LIMIT.period + CLOCK_MARGIN)
+
+    run(main())
+
+
+def test_slots_in_hand_are_among_what_a_lost_record_may_have_held() -> None:
+    """They lie up to a second ahead, and so does the end of the two periods."""
+
+    async def main() -> None:
+        limit = RateLimit(max_requests=1, period=10.0, delay_bound=0.0)
+        shelf, sent = Shelf(), list[float]()
+        party = a_party(shelf, limit)
+        await send(party, sent)
+        with await party.acquire() as permit:
+            shelf.record = b""
+            waiting = asyncio.create_task(send(party, sent))
+            await permit.ready()
+            permit.written()
+            sent.append(CLOCK.monotonic())
+        await waiting
+
+        assert servers.most_in_counter(sent, limit.period) <= limit.max_requests
+
+    run(main())
+
+
+def test_who_waited_long_knows_too_that_a_lost_record_was_in_use() -> None:
+    """It has sent nothing itself of late; others have, and may be slower to look."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        patient, busy = a_party(shelf), a_party(shelf)
+        await send(patient)
+        await at(100.0)
+        await send(busy)
+        shelf.record = b""
+
+        instant = (await send(patient)).instant
+
+        assert instant >= 100.0 + 2 * (LIMIT.period + CLOCK_MARGIN)
+
+    run(main())
+
+
+def test_a_record_that_nobody_changed_for_a_day_may_be_forgotten() -> None:
+    """Redis forgets it, and whoever comes back on Monday need not wait for that."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        party = a_party(shelf)
+        await send(party)
+        await at(90_000.0)
+        shelf.record = b""
+
+        assert (await send(party)).waited < 0.1
 
     run(main())
 
