@@ -374,6 +374,18 @@ async def test_a_clock_that_was_set_is_told_to_one_change(
     assert not changes[-1][0]
 
 
+async def test_clocks_that_drift_apart_over_an_idle_hour_were_not_set(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes back from lunch would stop everybody for two periods."""
+    await store.change(count)
+    vars(store)["_answered_at"] -= 3600.0
+    shifted = SimpleNamespace(monotonic=lambda: time.monotonic() + 1.0)
+    monkeypatch.setattr(remote, "time", shifted)
+
+    assert not await store.change(lambda record, _: (record, store.was_set))
+
+
 async def test_a_change_that_comes_late_is_made_with_the_time_of_its_writing(
     store: Store, other: Store
 ) -> None:

@@ -179,10 +179,11 @@ class RemoteStore(Store, Generic[C]):
         """Wait for an answer, and compare the clocks."""
         sent_at = time.monotonic()
         self._time, found = await answer
-        is_first, self._answered_at = self._answered_at < 0, time.monotonic()
+        known_at, self._answered_at = self._answered_at, time.monotonic()
         least, most = sent_at - self._time, self._answered_at - self._time
         moved = max(least - self.offset[1], self.offset[0] - most)
-        if moved > CLOCK_SLIP and not is_first:
+        # Over an idle hour clocks run apart by as much; before the first answer nothing is known.
+        if moved > CLOCK_SLIP + (self._answered_at - known_at) * _DRIFT:
             self.was_set = True
         self.offset = least, most
         return found
