@@ -87,6 +87,8 @@ class SharedSupply(Supply):
         self._who = 0
         self._process = 0
         self._beginning = b""
+        self._freezes_met = 0  # how many there are with those that the store is yet to be told of
+        self._shut_until = float("-inf")  # the end of the last lock-out known [s]
         self._changed_at = float("-inf")  # when the record was last seen [s]
         self._hand: deque[Grant] = deque()
         self._mine: deque[float] = deque()  # the instants of this process's own requests [s]
@@ -107,7 +109,8 @@ class SharedSupply(Supply):
     @property
     def freezes(self) -> int:
         """See `Supply`."""
-        return max(self.key.freezes, int.from_bytes(self._store.listen(), "little"))
+        heard = int.from_bytes(self._store.listen(), "little")
+        return max(self.key.freezes, heard, self._freezes_met)
 
     def now(self) -> float:
         """See `Supply`."""
@@ -191,6 +194,8 @@ class SharedSupply(Supply):
         # Until the store has said so: nobody here sends meanwhile, and who waits is told.
         self._empty_hand()
         until, is_first = self.key.freeze(now, retry_after, of_probe=of_probe)
+        self._shut_until = until + self._store.offset[1]
+        self._freezes_met = self.key.freezes
         self._freezes_seen = self.freezes
         self.on_freeze(Freeze(self.index, until, until - now, is_first))
 
@@ -347,13 +352,20 @@ class SharedSupply(Supply):
             del self._news[: len(news)]
         self._changed_at = self.clock.monotonic()
         self._is_back()
-        self._notice(self.now())
+        if not self._news:
+            self._freezes_met = 0
+        if self.key.freezes >= self._freezes_met:
+            shut_until = self.key.frozen_until(-math.inf) or -math.inf
+            self._shut_until = shut_until + self._store.offset[1]
+            self._notice(self.now())
         return result
 
     def _read(self, data: bytes, now: float) -> Record:
         record, is_new = Record.new(self.limit, self._base_url), True
         with suppress(ValueError):
-            record, is_new = Record.load(data), False
+            found = Record.load(data)
+            if not (self._store.was_set and found.beginning == self._beginning):
+                record, is_new = found, False  # else its instants are of a clock that is no more
         record.key.learn_from(self.key)
         if self._beginning not in (b"", record.beginning) or self._store.was_set:
             ahead = _STRETCH * _LONGEST_LEAD + self._slack()  # so late may slots in hand be used
@@ -361,6 +373,9 @@ class SharedSupply(Supply):
             # Who finds another's record knows of its own requests alone, and the others of theirs.
             if self.clock.monotonic() < self._changed_at + (_KEPT if is_new else memory):
                 record.key.fill(now + ahead)
+            shut_for = self._shut_until - self.clock.monotonic()
+            if shut_for > max(0.0, (record.key.frozen_until(now) or now) - now):
+                record.key.freeze(now, shut_for)
         return record
 
     def _tell(self, change: Change, *, at_once: bool = True) -> None:

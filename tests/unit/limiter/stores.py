@@ -17,13 +17,22 @@ class Shelf:
         record: What is kept.
         is_away: Whether nobody can reach it.
         changes: How often somebody changed it.
+        ahead: How far its clock is ahead of the parties' [s].
     """
 
     def __init__(self) -> None:
         self.record = b""
         self.is_away = False
         self.changes = 0
+        self.ahead = 0.0
         self.readers: list[ShelfStore] = []
+
+    def wipe(self) -> None:
+        """Forget everything, which everybody hears."""
+        self.record = b""
+        for reader in self.readers:
+            reader.heard = bytes(8)
+            reader.on_news()
 
 
 class ShelfStore(Store):
@@ -42,6 +51,7 @@ class ShelfStore(Store):
     def __init__(self, shelf: Shelf, way: float = 0.0) -> None:
         self._shelf = shelf
         self._way = way
+        self._ahead = shelf.ahead
         shelf.readers.append(self)
 
     async def change(self, work: Work[T]) -> T:
@@ -49,7 +59,8 @@ class ShelfStore(Store):
         await self._travel()
         if self._shelf.is_away:
             raise StoreAwayError("the shelf is away")
-        now = CLOCK.monotonic()
+        self.was_set, self._ahead = self._ahead != self._shelf.ahead, self._shelf.ahead
+        now = CLOCK.monotonic() + self._shelf.ahead
         before = self._shelf.record
         self._shelf.record, result = work(before, now)
         self._shelf.changes += 1

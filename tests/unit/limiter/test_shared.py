@@ -15,9 +15,9 @@ from unit.limiter.stores import Shelf, ShelfStore
 LIMIT = RateLimit(max_requests=150, delay_bound=0.22)
 
 
-def a_party(shelf: Shelf, limit: RateLimit = LIMIT, *, keys: int = 1) -> Limiter:
+def a_party(shelf: Shelf, limit: RateLimit = LIMIT, *, keys: int = 1, way: float = 0.0) -> Limiter:
     """Return the limiter of a process."""
-    supplies = [SharedSupply(key, limit, CLOCK, ShelfStore(shelf)) for key in range(keys)]
+    supplies = [SharedSupply(key, limit, CLOCK, ShelfStore(shelf, way)) for key in range(keys)]
     return Limiter(limit, clock=CLOCK, supplies=supplies)
 
 
@@ -137,6 +137,61 @@ def test_a_429_in_one_process_voids_the_slots_of_the_others() -> None:
         again.cancel()
 
     run(main())
+
+
+@pytest.mark.parametrize("way", [0.0, 0.025, 0.15])
+@pytest.mark.parametrize("later", [0.0, 0.1, 0.2, 0.3])
+def test_who_received_a_429_sends_nothing_more_however_far_the_store(
+    way: float, later: float
+) -> None:
+    """What the store answers to an earlier question knows nothing of it."""
+
+    async def main() -> None:
+        shelf, sent = Shelf(), list[float]()
+        mine, other = a_party(shelf, way=way), a_party(shelf, way=way)
+        refused = await send(mine)
+        jobs = [
+            asyncio.create_task(send(party, instants, answer_after=0.1))
+            for party, instants in ((mine, sent), (other, []))
+            for _ in range(100)
+        ]
+        await asyncio.sleep(0.5 + later)
+        refused.refused(None)
+        refused_at = CLOCK.monotonic()
+        await asyncio.sleep(10.0)
+
+        assert not [instant for instant in sent if instant > refused_at]
+        for job in jobs:
+            job.cancel()
+
+    run(main())
+
+
+def test_a_lock_out_outlasts_the_record_that_told_of_it() -> None:
+    """Redis was restarted within the minute: the server has forgotten nothing."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        parties = [a_party(shelf), a_party(shelf)]
+        (await send(parties[0])).refused(None)
+        await look_into_the_record(parties[1])
+        shelf.wipe()
+
+        waiting = [asyncio.create_task(send(party)) for party in parties]
+        await at(LIMIT.lockout)
+        assert not any(task.done() for task in waiting)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    run(main())
+
+
+async def look_into_the_record(party: Limiter) -> None:
+    """Let a process look into the record, in vain."""
+    asking = asyncio.create_task(party.acquire())
+    await asyncio.sleep(0.1)
+    asking.cancel()
 
 
 def test_one_process_probes_for_all_of_them() -> None:
@@ -277,6 +332,25 @@ def test_who_waited_long_knows_too_that_a_lost_record_was_in_use() -> None:
         instant = (await send(patient)).instant
 
         assert instant >= 100.0 + 2 * (LIMIT.period + CLOCK_MARGIN)
+
+    run(main())
+
+
+@pytest.mark.parametrize("by", [-3600.0, -30.0, 30.0, 3600.0])
+def test_a_clock_that_is_set_costs_two_periods_and_no_more(by: float) -> None:
+    """Set back by an hour, everybody waited for an hour: their stamps were in the future."""
+
+    async def main() -> None:
+        shelf, sent = Shelf(), list[float]()
+        parties = [a_party(shelf), a_party(shelf)]
+        for party in parties:
+            for _ in range(100):
+                await send(party, sent)
+        shelf.ahead = by
+        set_at = CLOCK.monotonic()
+
+        await asyncio.gather(*(keep_busy(party, 20) for party in parties))
+        assert 2 * LIMIT.period < CLOCK.monotonic() - set_at < 3 * LIMIT.period + 3.0
 
     run(main())
 
