@@ -41,7 +41,10 @@ def limits(*, share: str | None, base_url: str | None, as_json: bool) -> None:
 
 def _stores(share: str, base_url: str | None) -> Sequence[Store]:
     if share in ("machine", "process"):
-        return list(stores_here())
+        try:
+            return list(stores_here())
+        except OSError as error:
+            raise click.ClickException(f"the files of limits: {error}") from error
     service = config.read_service(base_url, allow_insecure_http=True)
     keys = config.read_keys(None)
     names = [identity(key, service.base_url, RateLimit()) for key in keys]

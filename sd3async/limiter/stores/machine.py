@@ -1,6 +1,7 @@
 """A small file that the processes of one user on one machine share."""
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -25,6 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger("sd3async.limiter")
 
 _HEAD = struct.Struct("=8sII")  # what is heard, length, checksum
+_ROOM = 8 * 1024  # [bytes] what a record takes, but for hundreds of uploads at once
 _MOST_BYTES = 64 * 1024
 _PATIENCE = 2.0  # [s] a lock is held for 0.1 ms: whoever holds it longer is stopped
 _PAUSE = 0.002  # [s]
@@ -63,7 +65,10 @@ class MachineStore(Store):
         if not path.exists():
             _delete_old(path.parent)
         self._open()
-        self._close()
+        try:
+            self._make_room()
+        finally:
+            self._close()
 
     async def change(self, work: Work[T]) -> T:
         """See `Store`."""
@@ -101,9 +106,9 @@ class MachineStore(Store):
             await asyncio.sleep(_PAUSE)
 
     def _changed(self, work: Work[T]) -> T:
+        earliest = time.monotonic()
         now = boot_clock()
-        ahead = time.monotonic() - now
-        self.offset = (ahead, ahead)
+        self.offset = (earliest - now, time.monotonic() - now)
         before = self._read()
         after, result = work(before, now)
         if after != before:
@@ -129,6 +134,15 @@ class MachineStore(Store):
             flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             self._file = os.open(self._path, flags, 0o600)
             self._process = os.getpid()
+
+    def _make_room(self) -> None:
+        """Let the file be as long as a record: a disk that is full says so now."""
+        if os.fstat(self._file).st_size < _ROOM and _try_lock(self._file):
+            try:
+                length = os.fstat(self._file).st_size
+                _write(self._file, bytes(max(0, _ROOM - length)), at=length)
+            finally:
+                _unlock(self._file)
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -161,9 +175,9 @@ if sys.platform == "win32":
         os.lseek(file, 0, os.SEEK_SET)
         return os.read(file, size)
 
-    def _write(file: int, record: bytes) -> None:
-        os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, record)
+    def _write_at(file: int, data: bytes, at: int) -> int:
+        os.lseek(file, at, os.SEEK_SET)
+        return os.write(file, data)
 
 else:
 
@@ -180,20 +194,35 @@ else:
     def _read(file: int, size: int) -> bytes:
         return os.pread(file, size, 0)
 
-    def _write(file: int, record: bytes) -> None:
-        os.pwrite(file, record, 0)
+    _write_at = os.pwrite
+
+
+def _write(file: int, data: bytes, at: int = 0) -> None:
+    if _write_at(file, data, at) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def folder() -> Path:
     """Return where this user's files of limits are.
 
     It hangs on the home folder alone: a cron job has no runtime folder, and must share too.
+
+    Raises:
+        OSError: The user has no home.
     """
+    try:
+        return _cache() / "sd3async" / "limits"
+    except RuntimeError as error:
+        raise OSError("the user has no home folder") from error
+
+
+def _cache() -> Path:
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "sd3async" / "limits"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home())
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "sd3async" / "limits"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sd3async" / "limits"
+        return Path.home() / "Library" / "Caches"
+    chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return chosen if chosen.is_absolute() else Path.home() / ".cache"
 
 
 def since_boot(name: str) -> str:

@@ -4,7 +4,9 @@ import os
 import time
 from pathlib import Path
 
-from sd3async.limiter.stores import MachineStore
+import pytest
+
+from sd3async.limiter.stores import MachineStore, machine
 
 DAY = 86_400.0
 
@@ -30,3 +32,24 @@ def test_a_file_that_is_there_deletes_nothing(tmp_path: Path) -> None:
     MachineStore(tmp_path / "mine")
 
     assert (tmp_path / "old").exists()
+
+
+async def test_a_process_that_was_stopped_between_two_clocks_knows_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have taken its slots for as much later as it had been stopped, and used them so."""
+    exact = time.monotonic() - machine.boot_clock()
+
+    def stopped() -> float:
+        now = time.monotonic() - exact
+        time.sleep(0.1)
+        return now
+
+    monkeypatch.setattr(machine, "boot_clock", stopped)
+    store = MachineStore(tmp_path / "mine")
+    await store.change(lambda record, _: (record, None))
+    least, most = store.offset
+
+    assert least - 0.01 <= exact <= most
+    assert most - least >= 0.1
+    await store.aclose()
