@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import secrets
 import struct
 from typing import Self
 
@@ -34,7 +35,10 @@ class Record:
     @classmethod
     def new(cls, limit: RateLimit, base_url: str) -> Self:
         """Begin with nothing."""
-        return cls(Key(limit), Parties(limit.max_requests), base_url, os.urandom(8))
+        key = Key(limit)
+        # Uploads may be out that were numbered by another record.
+        key.given = secrets.randbits(48)
+        return cls(key, Parties(limit.max_requests), base_url, os.urandom(8))
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -68,4 +72,5 @@ def _read_words(words: bytes) -> tuple[RateLimit, str]:
 
 @functools.lru_cache
 def _write_words(limit: RateLimit, base_url: str) -> bytes:
-    return json.dumps({"limit": attrs.asdict(limit), "base_url": base_url}).encode()
+    shared = attrs.asdict(limit) | {"max_rate": None}  # which is each process's own
+    return json.dumps({"limit": shared, "base_url": base_url}).encode()
