@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import os
-import random
+import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
@@ -221,10 +221,15 @@ class SharedSupply(Supply):
     async def aclose(self) -> None:
         """See `Supply`."""
         self._enter()
+        asking = self._tasks.copy()  # for callers that are gone
         self._empty_hand()  # others may want what nobody here does
         with suppress(TimeoutError, StoreAwayError):
             async with asyncio.timeout(_FAREWELL):
+                if asking:
+                    await asyncio.wait(asking)
+                    self._empty_hand()
                 await self._say()
+        await self._end(self._tasks.copy())
         await self._store.aclose()
 
     def _in_hand(self, is_upload: bool) -> Grant | None:
@@ -239,6 +244,12 @@ class SharedSupply(Supply):
         while self._hand:
             self.give_back(self._hand.popleft())
 
+    async def _end(self, tasks: "set[asyncio.Task[Any]]") -> None:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
     def _give_back_unclaimed(self, asking: "asyncio.Future[Grant | None]") -> None:
         grant = None if asking.cancelled() or asking.exception() else asking.result()
         if grant:
@@ -252,7 +263,7 @@ class SharedSupply(Supply):
                 if self._process:
                     self._news.clear()  # the parent tells its own
                     self._hand.clear()
-                self._process, self._who = os.getpid(), random.getrandbits(62)
+                self._process, self._who = os.getpid(), secrets.randbits(62)
             self._loop = loop
             self._changing = asyncio.Lock()
             self._going_out.clear()
@@ -367,6 +378,7 @@ class SharedSupply(Supply):
             if not (self._store.was_set and found.beginning == self._beginning):
                 record, is_new = found, False  # else its instants are of a clock that is no more
         record.key.learn_from(self.key)
+        record.key.limit = self.limit
         if self._beginning not in (b"", record.beginning) or self._store.was_set:
             ahead = _STRETCH * _LONGEST_LEAD + self._slack()  # so late may slots in hand be used
             memory = ahead + record.key.delay_bound(now) + 2 * (self.limit.period + CLOCK_MARGIN)

@@ -1,6 +1,7 @@
 """One key in several processes, in virtual time."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -115,6 +116,21 @@ def test_uploads_among_texts_hold_up_nobody(processes: int, uploads: int) -> Non
         assert shelf.changes < 1.5 * len(sent)
         for job in jobs:
             job.cancel()
+
+    run(main())
+
+
+def test_processes_that_begin_with_the_same_seed_are_told_apart() -> None:
+    """Whoever seeds `random` for his experiment was taken for one process, and not served alike."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        supplies = [SharedSupply(0, LIMIT, CLOCK, ShelfStore(shelf)) for _ in range(2)]
+        for supply in supplies:
+            random.seed(7)
+            await send(Limiter(LIMIT, clock=CLOCK, supplies=[supply]))
+
+        assert len(supplies[1].parties.known) == 2
 
     run(main())
 
@@ -277,6 +293,58 @@ def test_closing_gives_the_slots_in_hand_to_the_others() -> None:
 
         await send(staying)
         assert staying.state().in_window <= 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_closing_leaves_no_task_and_no_slot_behind(is_away: bool) -> None:
+    """A question on its way was answered after the end, and opened the store anew."""
+
+    async def main() -> None:
+        shelf = Shelf()
+        leaving, staying = a_party(shelf, way=0.1), a_party(shelf)
+        waiting = [asyncio.create_task(leaving.acquire()) for _ in range(10)]
+        await asyncio.sleep(0.05)
+        shelf.is_away = is_away
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        await leaving.aclose()
+
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        changes, shelf.is_away = shelf.changes, False
+        await asyncio.sleep(5.0)
+        assert shelf.changes == changes
+        await send(staying)
+        assert staying.state().in_window == 1
+
+    run(main())
+
+
+def test_an_upload_that_outlives_its_record_does_not_end_somebody_elses() -> None:
+    """Both had the same number, and the second weighed nothing from there on."""
+
+    async def main() -> None:
+        limit = RateLimit(max_requests=1, period=1.0)
+        shelf = Shelf()
+        first, second = a_party(shelf, limit), a_party(shelf, limit)
+        mine = await first.acquire(is_upload=True)
+        await mine.ready()
+        mine.written(more=True)
+        shelf.wipe()
+        with await second.acquire(is_upload=True) as yours:
+            await yours.ready()
+            yours.written(more=True)
+            mine.written()
+            mine.close()
+            await asyncio.sleep(5.0)
+
+            asking = asyncio.create_task(first.acquire())
+            await asyncio.sleep(10.0)
+            assert not asking.done()
+            asking.cancel()
 
     run(main())
 
