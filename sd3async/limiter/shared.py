@@ -39,6 +39,7 @@ _AHEAD = 0.05  # [s] before its last slot, a process comes for more
 _LOOK_AGAIN = 0.02  # [s] when others are to be served first
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # [s] between two tries while the store is away
 _KEPT = 0.9 * 86_400  # [s] for which a store keeps, at least, what nobody changes
+_SOON = 0.5  # [s] in which a store answers, however far it is
 _FAREWELL = 1.0  # [s] for what is still to be told at the end
 
 Change = Callable[[Key, float], object]
@@ -87,6 +88,8 @@ class SharedSupply(Supply):
         self._who = 0
         self._process = 0
         self._beginning = b""
+        self._trouble = ""
+        self._asked_at = math.inf  # when the store was asked what it has not answered yet [s]
         self._freezes_met = 0  # how many there are with those that the store is yet to be told of
         self._shut_until = float("-inf")  # the end of the last lock-out known [s]
         self._changed_at = float("-inf")  # when the record was last seen [s]
@@ -105,6 +108,14 @@ class SharedSupply(Supply):
     def rested(self) -> tuple[float, int]:
         """See `Supply`."""
         return (float("-inf"), 0) if self._hand else super().rested
+
+    @property
+    def trouble(self) -> str:
+        """See `Supply`."""
+        waited = self.clock.monotonic() - self._asked_at
+        if not self._trouble and waited > _SOON:
+            return f"{self._store.name}: no answer for {waited:.1f} s"
+        return self._trouble
 
     @property
     def freezes(self) -> int:
@@ -357,7 +368,11 @@ class SharedSupply(Supply):
                 result = serve(record.key, record.parties, now)
                 return record.dump(), (record, result)
 
-            record, result = await self._store.change(work)
+            self._asked_at = self.clock.monotonic()
+            try:
+                record, result = await self._store.change(work)
+            finally:
+                self._asked_at = math.inf
             self.key, self.parties = record.key, record.parties
             self._beginning = record.beginning
             del self._news[: len(news)]
@@ -432,16 +447,16 @@ class SharedSupply(Supply):
         self.on_change()
 
     def _is_away(self, error: StoreAwayError) -> None:
-        if not self.trouble:
+        if not self._trouble:
             logger.warning("%s. Calls wait until it is back.", error)
-        self.trouble = str(error)
+        self._trouble = str(error)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._back_at = self.clock.monotonic() + self._pause
 
     def _is_back(self) -> None:
-        if self.trouble:
+        if self._trouble:
             logger.warning("%s is back.", self._store.name)
-        self.trouble = ""
+        self._trouble = ""
         self._pause = _FIRST_PAUSE
 
 

@@ -54,10 +54,7 @@ class Supply:
         key: What is known of it.
         on_change: Called when something may let a request go earlier.
         on_freeze: Called when a 429 has shut it out, here or elsewhere.
-        trouble: Why there are no slots beside the limit itself, or nothing.
     """
-
-    trouble = ""
 
     def __init__(
         self,
@@ -86,6 +83,11 @@ class Supply:
     def freezes(self) -> int:
         """How many 429s have shut the key out, as far as is known this moment."""
         return self.key.freezes
+
+    @property
+    def trouble(self) -> str:
+        """Why there are no slots beside the limit itself, or nothing."""
+        return ""
 
     def now(self) -> float:
         """Return the present instant on the key's clock [s]."""

@@ -143,6 +143,13 @@ async def test_a_quicker_process_costs_one_round_trip_more_and_loses_nothing(
     assert wire.said - said == 3
 
 
+async def test_a_server_on_another_continent_can_be_connected_with(far: Store, wire: Wire) -> None:
+    """PostgreSQL's greeting takes ten round trips, of 0.3 s each: it was away for ever."""
+    wire.delay = 0.15
+
+    assert (await far.change(count))[0] == 1
+
+
 async def test_a_long_way_widens_the_offset_and_breaks_nothing(far: Store, wire: Wire) -> None:
     """What a trip hides of the clock must be known, or requests leave too early."""
     await warm_up(far)

@@ -349,6 +349,23 @@ def test_an_upload_that_outlives_its_record_does_not_end_somebody_elses() -> Non
     run(main())
 
 
+def test_a_store_that_does_not_answer_is_named_though_it_may_yet() -> None:
+    """A deadline that ends before its patience must not blame the rate limit."""
+
+    async def main() -> None:
+        party = a_party(Shelf(), way=5.0)
+        waiting = asyncio.create_task(party.acquire())
+        await asyncio.sleep(0.1)
+        words = [party.trouble]
+        await asyncio.sleep(1.0)
+        words.append(party.trouble)
+
+        assert words == ["", "the shelf: no answer for 1.1 s"]
+        waiting.cancel()
+
+    run(main())
+
+
 def test_a_damaged_record_is_taken_for_used_up() -> None:
     """Nobody knows what it said, and one request too many costs a minute."""
 
