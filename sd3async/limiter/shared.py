@@ -387,11 +387,13 @@ class SharedSupply(Supply):
         return result
 
     def _read(self, data: bytes, now: float) -> Record:
-        record, is_new = Record.new(self.limit, self._base_url), True
+        record = None
         with suppress(ValueError):
-            found = Record.load(data)
-            if not (self._store.was_set and found.beginning == self._beginning):
-                record, is_new = found, False  # else its instants are of a clock that is no more
+            record = Record.load(data)
+        if record and self._store.was_set and record.beginning == self._beginning:
+            record = None  # its instants are of a clock that is no more
+        is_new = record is None
+        record = record or Record.new(self.limit, self._base_url)
         record.key.learn_from(self.key)
         record.key.limit = self.limit
         if self._beginning not in (b"", record.beginning) or self._store.was_set:
