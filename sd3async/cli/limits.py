@@ -1,17 +1,16 @@
 """`sd3async limits`: the limits that processes share, as they stand."""
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import aclosing, suppress
+from typing import Any, cast
 
 import click
 
-from sd3async import config
 from sd3async.cli.exits import run
 from sd3async.cli.options import json_errors, json_option, print_json
-from sd3async.limiter import RateLimit, read_share
+from sd3async.limiter import read_share
 from sd3async.limiter.record import Record
-from sd3async.limiter.sharing import identity
-from sd3async.limiter.stores import Store, StoreAwayError, open_store
+from sd3async.limiter.stores import RemoteStore, Store, StoreAwayError, open_store
 from sd3async.limiter.stores.machine import stores_here
 
 
@@ -21,16 +20,15 @@ from sd3async.limiter.stores.machine import stores_here
     metavar="WHERE",
     help="machine, or the URL of a store.  [default: $SD3ASYNC_SHARE, else machine]",
 )
-@click.option("--base-url", metavar="URL", help="For a store by its URL: where the keys are used.")
 @json_option
-def limits(*, share: str | None, base_url: str | None, as_json: bool) -> None:
+def limits(*, share: str | None, as_json: bool) -> None:
     """Show each shared limit: who sends how much, what is in the window, and until when it is shut.
 
     On this machine that is every key that some process of yours has used since it was started; in
-    a Redis or PostgreSQL it is the keys in STABILITY_API_KEY, with the default rate limit.
+    a Redis every key of the last day, and in a PostgreSQL every key there ever was.
     """
     with json_errors(as_json):
-        shown = run(_look(_stores(read_share(share), base_url)))
+        shown = run(_look(read_share(share)))
     if as_json:
         print_json({"limits": shown})
     elif not shown:
@@ -39,31 +37,26 @@ def limits(*, share: str | None, base_url: str | None, as_json: bool) -> None:
         click.echo("\n".join(_words(limit)))
 
 
-def _stores(share: str, base_url: str | None) -> Sequence[Store]:
+async def _stores(share: str) -> Sequence[Store]:
     if share in ("machine", "process"):
         try:
             return list(stores_here())
         except OSError as error:
             raise click.ClickException(f"the files of limits: {error}") from error
-    service = config.read_service(base_url, allow_insecure_http=True)
-    keys = config.read_keys(None)
-    names = [identity(key, service.base_url, RateLimit()) for key in keys]
-    return [open_store(share, name) for name in names]
+    async with aclosing(cast("RemoteStore[Any]", open_store(share, ""))) as server:
+        return [open_store(share, name) for name in await server.names()]
 
 
-async def _look(stores: Sequence[Store]) -> list[dict[str, Any]]:
+async def _look(share: str) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
-    for store in stores:
-        try:
-            data, now = await store.change(lambda data, now: (data, (data, now)))
-            record = Record.load(data)
-        except StoreAwayError as error:
-            raise click.ClickException(str(error)) from error
-        except ValueError:  # nothing has been written yet
-            continue
-        finally:
-            await store.aclose()
-        shown.append({"where": store.name, **_facts(record, now)})
+    try:
+        for store in await _stores(share):
+            async with aclosing(store):
+                data, now = await store.change(lambda data, now: (data, (data, now)))
+            with suppress(ValueError):  # nothing has been written yet
+                shown.append({"where": store.name, **_facts(Record.load(data), now)})
+    except StoreAwayError as error:
+        raise click.ClickException(str(error)) from error
     return shown
 
 

@@ -6,9 +6,10 @@ mean is known to `limiter.shared` alone.
 
 from sd3async.limiter.stores.base import Store, StoreAwayError
 from sd3async.limiter.stores.machine import MachineStore, folder, since_boot
+from sd3async.limiter.stores.remote import RemoteStore
 from sd3async.models.fields import refuse
 
-__all__ = ["MachineStore", "Store", "StoreAwayError", "open_store"]
+__all__ = ["MachineStore", "RemoteStore", "Store", "StoreAwayError", "open_store"]
 
 
 def open_store(share: str, name: str) -> Store:

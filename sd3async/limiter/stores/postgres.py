@@ -177,6 +177,11 @@ class PostgresStore(RemoteStore[_Connection]):
                 async with asyncio.timeout(LOOK_EVERY):
                     _ = await broken.wait()
 
+    async def find_names(self, connection: _Connection) -> list[str]:
+        """See `RemoteStore`."""
+        (names,) = await self._fetch(connection, "SELECT array_agg(name) FROM sd3async_limits")
+        return names or []
+
     def reason(self, error: Exception) -> str:
         """See `RemoteStore`."""
         for kind, words in _REASONS.items():

@@ -19,6 +19,8 @@ from sd3async.models.fields import refuse
 
 _LIFE = 24 * 60 * 60  # [s] after its last change
 
+_PREFIX = "sd3async:limit:"
+
 _SCRIPT = f"""\
 local clock = redis.call('TIME')
 local kept = redis.call('GET', KEYS[1]) or ''
@@ -67,7 +69,7 @@ class RedisStore(RemoteStore[_Connection]):
     after its last change. News are published to a channel, `sd3async:limit:<name>:<database>`.
 
     Redis 5 or later, or what speaks like it. The login needs `EVAL`, `TIME`, `GET`, `SET`,
-    `PUBLISH` and `SUBSCRIBE` for key and channel. A cluster or a sentinel needs an address that
+    `PUBLISH` and `SUBSCRIBE` for key and channel, and `SCAN` to look at all. A cluster or a sentinel needs an address that
     leads to the one server which keeps the key.
 
     Args:
@@ -83,7 +85,7 @@ class RedisStore(RemoteStore[_Connection]):
     def __init__(self, url: str, name: str) -> None:
         self._new, where, database = _read(url)
         super().__init__(f"Redis at {where}")
-        self._key = f"sd3async:limit:{name}"
+        self._key = _PREFIX + name
         self._channel = f"{self._key}:{database}"  # a channel belongs to all databases
 
     async def connect(self) -> _Connection:
@@ -127,6 +129,16 @@ class RedisStore(RemoteStore[_Connection]):
             elif answer[0] == b"message":
                 self.hear(answer[2])
             is_asked = answer is None
+
+    async def find_names(self, connection: _Connection) -> list[str]:
+        """See `RemoteStore`."""
+        cursor, found = b"0", set[bytes]()
+        while True:
+            await _send(connection, "SCAN", cursor, "MATCH", f"{_PREFIX}*", "COUNT", 1000)
+            cursor, keys = await connection.read_response()
+            found.update(keys)
+            if cursor == b"0":
+                return [key.decode().removeprefix(_PREFIX) for key in found]
 
     def reason(self, error: Exception) -> str:
         """See `RemoteStore`."""

@@ -111,6 +111,10 @@ class RemoteStore(Store, Generic[C]):
         """Tell `hear` of all news, until the connection breaks."""
 
     @abstractmethod
+    async def find_names(self, connection: C) -> list[str]:
+        """Return the names of all records that the server keeps."""
+
+    @abstractmethod
     def reason(self, error: Exception) -> str:
         """Return what went wrong, in a few words: the library's can hold the user's name."""
 
@@ -122,6 +126,14 @@ class RemoteStore(Store, Generic[C]):
                 awaited, the change may have been made all the same.
         """
         return await self._run(lambda connection: self._agree(connection, work))
+
+    async def names(self) -> list[str]:
+        """Return the names of all records that the server keeps, in order.
+
+        Raises:
+            StoreAwayError: They cannot be read now.
+        """
+        return sorted(await self._run(self.find_names))
 
     async def aclose(self) -> None:
         """See `Store`."""
