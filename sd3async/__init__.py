@@ -5,6 +5,7 @@ async with SD3Client() as client:
     image.save("lighthouse.png")
 """
 
+from sd3async import _startup as _startup  # first: the other imports take their time
 from sd3async.client import SD3Client
 from sd3async.config import Timeouts
 from sd3async.config import __version__ as __version__

@@ -5,13 +5,15 @@ callable takes a `Snapshot` of them whenever there is something to draw.
 """
 
 import math
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from typing import Any, TextIO, cast
 
 import attrs
 from rich.columns import Columns
@@ -123,6 +125,36 @@ def words(snapshot: Snapshot, rate: float, left: float | None = None) -> str:
     return ", ".join(parts)
 
 
+class _MaybeGone:
+    """Stderr, on which words are lost when the terminal or the reader has gone, and no work is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def stderr_console(**settings: Any) -> Console:
+    """Return a console on stderr; one that has hung up stops nobody's work.
+
+    Args:
+        **settings: Further keywords of `rich.console.Console`.
+    """
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]  # it was closed by the shell
+        return Console(stderr=True, quiet=True, **settings)
+    return Console(file=cast("TextIO", _MaybeGone(sys.stderr)), **settings)
+
+
 @contextmanager
 def display(
     read: Callable[[], Snapshot],
@@ -140,7 +172,7 @@ def display(
     Yields:
         Prints a line of words, above the bar if there is one.
     """
-    console = console or Console(stderr=True)
+    console = console or stderr_console()
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     pace = Pace(read())
     if console.is_terminal:

@@ -1,5 +1,6 @@
 """Where the items of a job come from: a file, standard input, or any iterable of a program."""
 
+import asyncio
 import hashlib
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO, Self, TypeAlias, cast
 
 import attrs
 
-from sd3async._threads import in_thread
+from sd3async._threads import in_thread_or_leave
 from sd3async.bulk.errors import BadLine, ManifestError
 from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
 from sd3async.errors import InvalidRequestError
@@ -41,38 +42,50 @@ class StreamSource:
     path: Path | None
     stream: BinaryIO | None
     shape: Shape | None
-    _lines: Iterator[Line | BadLine] = attrs.field(factory=lambda: iter(()), init=False)
+    _lines: Iterator[Line | BadLine] | None = attrs.field(default=None, init=False)
+    _is_left: bool = attrs.field(default=False, init=False)
     _open: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     def digest(self) -> str | None:
-        """Return a hash of the file, or None for a stream, which is read only once. Blocks."""
-        if self.path is None:
+        """Return a hash of the file, or None for what can be read only once. Blocks."""
+        # A pipe, such as a shell's <(…), would have been emptied by the hash.
+        if self.path is None or self.path.is_fifo():
             return None
         with open_manifest(self.path) as stream:
             return hashlib.file_digest(cast("Any", stream), "sha256").hexdigest()
 
     async def read(self) -> Chunk:
         """Return the next lines; none at the end."""
-        return await in_thread(self._read)
+        # A pipe, or a terminal, may never say more. What reads it then is left with it.
+        try:
+            return await in_thread_or_leave(self._read)
+        except asyncio.CancelledError:
+            self._is_left = True
+            raise
 
     def _read(self) -> Chunk:
         try:
+            if self._lines is None:
+                self._lines = self._begin()
             return list(itertools.islice(self._lines, _LINES_PER_CHUNK))
         except OSError as error:  # such as a folder, or a disk that fails half-way
             bad = BadLine(0, f"cannot be read: {(error.strerror or str(error)).lower()}")
             raise ManifestError(self.name, [bad], 1) from error
 
-    async def __aenter__(self) -> Self:
+    def _begin(self) -> Iterator[Line | BadLine]:
         stream = self.stream
         if self.path is not None:
             stream = self._open.enter_context(open_manifest(self.path))
-        if stream is not None:
-            delimiter = "\t" if self.path and self.path.suffix.lower() == ".tsv" else ","
-            self._lines = read_lines(stream, self.shape, delimiter=delimiter)
+        assert stream is not None  # one of the two is there
+        delimiter = "\t" if self.path and self.path.suffix.lower() == ".tsv" else ","
+        return read_lines(stream, self.shape, delimiter=delimiter)
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._open.close()
+        if not self._is_left:  # closing a file waits for whoever reads it
+            self._open.close()
 
 
 @attrs.define

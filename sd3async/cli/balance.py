@@ -5,7 +5,6 @@ import click
 from sd3async.cli.exits import run
 from sd3async.cli.options import (
     client_from_options,
-    json_errors,
     json_option,
     print_json,
     server_options,
@@ -22,8 +21,7 @@ def balance(*, base_url: str | None, emulator: bool, as_json: bool) -> None:
         async with client_from_options(base_url=base_url, emulator=emulator) as client:
             return await client.balance()
 
-    with json_errors(as_json):
-        credits_left = run(ask())
+    credits_left = run(ask())
     if as_json:
         print_json({"credits": credits_left, "emulated": emulator})
     else:

@@ -1,16 +1,14 @@
 """`sd3async bulk`: a durable job over a file of prompts."""
 
-import asyncio
-import signal
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from io import UnsupportedOperation
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import attrs
 import click
-from rich.console import Console
 
 from sd3async import config
 from sd3async._threads import in_thread
@@ -33,7 +31,6 @@ from sd3async.cli.fields import field_options, given_fields
 from sd3async.cli.options import (
     check_server,
     client_from_options,
-    json_errors,
     json_option,
     print_json,
     server_options,
@@ -41,7 +38,7 @@ from sd3async.cli.options import (
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
 from sd3async.models.requests import REQUEST_TYPES
-from sd3async.progress import Snapshot, display
+from sd3async.progress import Snapshot, display, stderr_console
 
 FORMATS = ("files", "webdataset", "parquet")
 
@@ -219,18 +216,16 @@ def bulk(
     if verify is not None:
         if manifest is not None or out is not None:
             raise click.UsageError("--verify DIR takes neither a manifest nor --out")
-        with json_errors(options["as_json"]):
-            raise click.exceptions.Exit(_verify(verify, as_json=options["as_json"]))
+        raise click.exceptions.Exit(_verify(verify, as_json=options["as_json"]))
     for name, value in (("MANIFEST", manifest), ("--out", out)):
         if value is None:
             raise click.UsageError(f"{name} is missing")
     order = _order(str(manifest), options | {"out": out})
     try:
-        with json_errors(order.as_json):
-            code = _print_plan(order) if dry_run else _run(order)
+        code = _print_plan(order) if dry_run else _run(order)
     except JobLockedError as error:
-        exits.say(str(error))
         code = exits.BAD_USAGE
+        exits.tell_end(error, str(error), code, as_json=order.as_json)
     raise click.exceptions.Exit(code)
 
 
@@ -246,7 +241,7 @@ def _order(manifest: str, options: dict[str, Any]) -> _Order:
     )
     names = [attribute.name for attribute in attrs.fields(_Order)]
     given = {name: value for name, value in options.items() if name in names}
-    source: Source = sys.stdin.buffer if manifest == "-" else Path(manifest)
+    source: Source = _stdin() if manifest == "-" else Path(manifest)
     return _Order(**given, source=source, defaults=defaults, format=options["format_"])
 
 
@@ -260,6 +255,17 @@ def _verify(folder: str, *, as_json: bool) -> int:
         for words in verify_words(found):
             exits.say(words)
     return exits.SOME_FAILED if found.flaws else exits.ALL_DONE
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # it was closed by the shell
+        raise click.UsageError("MANIFEST is -, but standard input is closed")
+    try:
+        # A stream of its own: the interpreter closes sys.stdin in the end, and dies of that when
+        # a read that was left behind still holds it.
+        return open(sys.stdin.fileno(), "rb", closefd=False)  # for the whole run
+    except UnsupportedOperation:  # it was replaced by one without a descriptor
+        return sys.stdin.buffer
 
 
 def _print_plan(order: _Order) -> int:
@@ -357,26 +363,16 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
 @contextmanager
 def _graceful(job: BulkJob) -> Generator[None]:
     """Land what is in flight on the first signal, and break it off on the second."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    received = 0
 
-    def on_signal() -> None:
-        nonlocal received
-        received += 1
-        if received == 1:
-            exits.say("stopping: what is in flight may land; again to break it off")
-            job.stop()
-        else:
+    def on_signal(count: int) -> None:
+        if count > 1:
             job.cancel()
+            return
+        exits.say("stopping: what is in flight may land; again to break it off")
+        job.stop()
 
-    for number in signals:
-        loop.add_signal_handler(number, on_signal)
-    try:
+    with exits.handling_signals(on_signal):
         yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 @contextmanager
@@ -417,11 +413,10 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
         ends["out"] = str(job.out)
         print_json(numbers | ends)
         return
-    console = Console(stderr=True, highlight=False)
-    console.print(table_of(job))
+    stderr_console(highlight=False).print(table_of(job))
     if job.stop_reason is not None:
         words = ENDS[job.stop_reason]
         exits.say(words if job.failure is None else f"{words}: {job.failure}")
     written = job.out / ("index.html" if order.report else "results.jsonl")
     if written.exists():  # a full disk has no room for it either
-        click.echo(written)
+        exits.echo_result(written)

@@ -17,7 +17,7 @@ from sd3async._files import write_atomically
 from sd3async._threads import in_thread
 from sd3async.bulk import BulkJob, JobStats, JobSummary
 from sd3async.cli.demo_scenes import Entry, from_images, from_text
-from sd3async.cli.exits import ALL_DONE, INTERRUPTED, SOME_FAILED, run, say
+from sd3async.cli.exits import ALL_DONE, SOME_FAILED, Interrupted, echo_result, run, say
 from sd3async.cli.options import EMULATED_KEY, json_option, print_json
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
@@ -121,13 +121,12 @@ def demo(*, out: Path | None, count: int, as_json: bool) -> int:
     try:
         result = run(_run(folder, count))
     except KeyboardInterrupt:
-        say(f"interrupted; what was done is in {folder}")
-        return INTERRUPTED
+        raise Interrupted(f"interrupted; what was done is in {folder}") from None
     if as_json:
         print_json(result.to_dict())
     else:
         Console().print(_table(result))
-        click.echo(f"Images, report and gallery: {result.gallery}")
+        echo_result(f"Images, report and gallery: {result.gallery}")
     return ALL_DONE if result.summary.done == count else SOME_FAILED
 
 

@@ -7,15 +7,13 @@ from typing import Any, Literal
 
 import attrs
 import click
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sd3async._threads import in_thread
-from sd3async.cli.exits import INTERRUPTED, run, say
+from sd3async.cli.exits import Interrupted, run, say
 from sd3async.cli.fields import field_options, given_fields
 from sd3async.cli.options import (
     client_from_options,
-    json_errors,
     json_option,
     print_json,
     server_options,
@@ -23,6 +21,7 @@ from sd3async.cli.options import (
 from sd3async.cli.targets import Target
 from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
 from sd3async.models.results import GeneratedImage
+from sd3async.progress import stderr_console
 from sd3async.telemetry import (
     Answered,
     AttemptSent,
@@ -100,13 +99,12 @@ def generate(
     if as_json and target.is_stdout:
         raise click.UsageError("-o - and --json both want stdout; give one of them")
     call = _Call(deadline=deadline, accept=accept, base_url=base_url, emulator=emulator)
-    with json_errors(as_json):
-        given = given_fields(fields)
-        target.settle_format(given)
-        given["prompt"] = _read_prompt(prompt)
-        request = request_from_dict(given, endpoint=endpoint)
-        target.check()
-        image = _generate(request, target, call)
+    given = given_fields(fields)
+    target.settle_format(given)
+    given["prompt"] = _read_prompt(prompt)
+    request = request_from_dict(given, endpoint=endpoint)
+    target.check()
+    image = _generate(request, target, call)
     _tell(image, emulated=emulator, as_json=as_json)
 
 
@@ -136,15 +134,14 @@ def _generate(request: GenerationRequest, target: Target, call: _Call) -> Genera
     try:
         return run(work())
     except KeyboardInterrupt:
-        say(f"interrupted; {watcher.charge_words}")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise Interrupted(f"interrupted; {watcher.charge_words}") from None
 
 
 class Watcher:
     """Tells on stderr what the wait is for: an observer of the client."""
 
     def __init__(self, endpoint: str) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = stderr_console(highlight=False, soft_wrap=True)
         self._spinner = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

@@ -7,7 +7,7 @@ from typing import Any, cast
 import click
 
 from sd3async.cli.exits import run
-from sd3async.cli.options import json_errors, json_option, print_json
+from sd3async.cli.options import json_option, print_json
 from sd3async.limiter import read_share
 from sd3async.limiter.record import Record
 from sd3async.limiter.stores import RemoteStore, Store, StoreAwayError, open_store
@@ -27,8 +27,7 @@ def limits(*, share: str | None, as_json: bool) -> None:
     On this machine that is every key that some process of yours has used since it was started; in
     a Redis every key of the last day, and in a PostgreSQL every key there ever was.
     """
-    with json_errors(as_json):
-        shown = run(_look(read_share(share)))
+    shown = run(_look(read_share(share)))
     if as_json:
         print_json({"limits": shown})
     elif not shown:

@@ -2,17 +2,15 @@
 
 import json
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import attrs
 import click
 
-from sd3async.cli.exits import say
+from sd3async.cli.exits import echo_result, say
 from sd3async.client import SD3Client
 from sd3async.endpoints import SERVICES
-from sd3async.errors import SD3Error
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -112,32 +110,10 @@ def check_server(*, base_url: str | None, emulator: bool) -> None:
         raise click.UsageError(_NO_KEY)
 
 
-@contextmanager
-def json_errors(as_json: bool) -> Generator[None]:
-    """With `--json`, print what went wrong in the block as an object too, before it goes on.
-
-    Args:
-        as_json: The value of `--json`.
-    """
-    try:
-        yield
-    except SD3Error as error:
-        if as_json:
-            print_json({"error": type(error).__name__, "message": str(error), **_details(error)})
-        raise
-
-
-def _details(error: SD3Error) -> dict[str, Any]:
-    names = ("field", "status", "errors", "request_id", "retry_after")
-    found = {name: getattr(error, name, None) for name in names}
-    attempts = [attrs.asdict(failed) for failed in error.history]
-    return {name: value for name, value in found.items() if value} | {"attempts": attempts}
-
-
 def print_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout.
 
     Args:
         result: What to print.
     """
-    click.echo(json.dumps(result, ensure_ascii=False, default=str))
+    echo_result(json.dumps(result, ensure_ascii=False, default=str))

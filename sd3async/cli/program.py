@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
+from sd3async._startup import wants_json
 from sd3async.cli import exits
 
 _COMMANDS = {
@@ -64,7 +65,8 @@ class Program(click.Group):
             except _PipeClosedError as error:
                 raise BrokenPipeError from error
 
-        sys.exit(exits.leave(command))
+        given = args[0] if args else options.get("args")
+        sys.exit(exits.leave(command, as_json=wants_json(list(given or sys.argv[1:]))))
 
 
 def _keep_lines(command: click.Command) -> None:
