@@ -62,6 +62,8 @@ class ManifestError(BulkError, InvalidRequestError):
         words += [f"  {bad}" for bad in bad_lines]
         if count > len(bad_lines):
             words.append(f"  … and {count - len(bad_lines):,} more")
+        if [bad.number for bad in bad_lines] == [0]:  # the source as a whole
+            words = [f"{source} {bad_lines[0]}; nothing was sent"]
         super().__init__("\n".join(words), field="source")
         self.bad_lines = tuple(bad_lines)
         self.count = count
@@ -89,7 +91,7 @@ class JournalError(StorageError):
 _RESUME = "what was done is safe; run the same command again to go on"
 
 
-def storage_error(folder: Path, error: OSError) -> StorageError:
+def storage_error(folder: Path, error: Exception) -> StorageError:
     """Return one sentence for a failure of the disk.
 
     Args:

@@ -118,7 +118,7 @@ class JobFolder:
                 raise
         except (FolderError, StorageError):
             raise
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise storage_error(self.path, error) from error
 
     def check(self, *, force: bool) -> None:
@@ -296,7 +296,9 @@ class JobFolder:
             **facts,
         }
         text = json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n"
-        self._on_disk(write_atomically, path.with_suffix(".json"), text.encode())
+        self._on_disk(
+            write_atomically, path.with_suffix(".json"), text.encode(errors="backslashreplace")
+        )
         name = path.relative_to(self.path).as_posix()
         return Delivery(file=name, credits=image.credits, facts=facts)
 

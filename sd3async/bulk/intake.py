@@ -14,7 +14,7 @@ from sd3async.bulk.folder import JobFolder
 from sd3async.bulk.items import Defaults
 from sd3async.bulk.journal import Journal, Totals
 from sd3async.bulk.records import State
-from sd3async.bulk.registration import Registered, Registration
+from sd3async.bulk.registration import Registered, Registration, storable
 from sd3async.bulk.sources import LineSource
 from sd3async.bulk.stock import note_missing, take_over
 
@@ -152,7 +152,7 @@ async def _register(
     if source is not None and digest is not None:
         fingerprint = terms.defaults.fingerprint()
         meta["manifest"] = f"{digest} {source.folder} {terms.skip_invalid} {fingerprint}"
-        if meta["manifest"] == await journal.meta("manifest"):
+        if storable(meta["manifest"]) == await journal.meta("manifest"):
             source = None
 
     def start(db: sqlite3.Connection) -> Registration | None:

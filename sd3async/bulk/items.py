@@ -34,6 +34,8 @@ INPUTS = "inputs"
 _MAX_ID_CHARS = 200
 _TAG = Text(1, _MAX_ID_CHARS)
 _PRIORITY = Number(-1_000_000_000, 1_000_000_000, whole=True)
+_OWN_NAMES = "endpoint, id, tags and priority"
+_ALL_FIELDS = {name for cls in REQUEST_TYPES.values() for name in attrs.fields_dict(cls)}
 _BATCH_KEYS = ("custom_id", "method", "url", "body")
 
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
@@ -54,12 +56,15 @@ class Defaults:
             leaves seeds to the service.
         repeat: Variations of each line, 1 or more. A line with a seed of its own counts up from
             that.
+        keep_columns: Keep what a line says beyond its request, for the results, instead of
+            refusing the line. What is a field of another endpoint is refused all the same.
     """
 
     endpoint: str = attrs.field(default="sd3", validator=ENDPOINT)
     fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     seed_start: int | None = attrs.field(default=None, validator=Number(1, MAX_SEED, whole=True))
     repeat: int = attrs.field(default=1, validator=AT_LEAST_ONE)
+    keep_columns: bool = False
 
     def fingerprint(self) -> str:
         """Return a text that differs when any default does."""
@@ -78,6 +83,7 @@ class Item:
             requests, wherever the manifest lies.
         tags: Words to search by.
         priority: Higher ones go first.
+        columns: What else the manifest says of it, as JSON.
     """
 
     id: str
@@ -86,6 +92,7 @@ class Item:
     identity: bytes
     tags: tuple[str, ...]
     priority: int
+    columns: str = "{}"
 
     @property
     def is_reproducible(self) -> bool:
@@ -115,6 +122,8 @@ def items_of(
     tags = _tags(given.pop("tags", None))
     priority = _priority(given.pop("priority", None))
     _apply(defaults, given)
+    columns = _columns(given, keep=defaults.keep_columns)
+    _check_prompt(given.get("prompt"))
     image_name = _resolve_image(given, folder)
     seed = SEED.plain("seed", given["seed"]) if "seed" in given else defaults.seed_start
     if seed:  # 0 asks for a random one, which has no next one
@@ -136,6 +145,7 @@ def items_of(
             identity=_identity(stated),
             tags=tags,
             priority=priority,
+            columns=columns,
         )
 
 
@@ -206,6 +216,24 @@ def _apply(defaults: Defaults, given: dict[str, Any]) -> None:
         )
         if name in known and not unfit:
             given.setdefault(name, value)
+
+
+def _columns(given: dict[str, Any], *, keep: bool) -> str:
+    """Take out what is no field of any endpoint; return it as JSON."""
+    unknown = [name for name in given if name != "endpoint" and name not in _ALL_FIELDS]
+    if not unknown:
+        return "{}"
+    if not keep:
+        endpoint = given["endpoint"]
+        fields = ", ".join(attrs.fields_dict(REQUEST_TYPES[endpoint]))
+        problem = f"is no field of {endpoint}; {fields} are, and a line may hold {_OWN_NAMES}"
+        raise refuse(str(unknown[0]), f"{problem}; --keep-columns keeps other columns")
+    return json.dumps({str(name): given.pop(name) for name in unknown}, default=str)
+
+
+def _check_prompt(prompt: object) -> None:
+    if isinstance(prompt, str) and prompt and not prompt.strip():
+        raise refuse("prompt", "is blank; words are needed")
 
 
 def _resolve_image(given: dict[str, Any], folder: Path) -> str | None:

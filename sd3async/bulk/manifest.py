@@ -4,8 +4,10 @@ Reading knows the shapes of lines, not what a request is: that is `items`.
 """
 
 import csv
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast, get_args
 
@@ -28,6 +30,15 @@ _SHAPE_OF_SUFFIX: dict[str, Shape] = {
 
 # An image of 10 MiB as a data URI has 14 MB; a longer line is a file of another kind.
 _MAX_LINE_BYTES = 16 * 1024 * 1024
+
+# JSON that spans several lines, or is one array. A prompt may begin with a bracket, too.
+_JSON_ARRAY = re.compile(rb'\s*\[\s*([\[{"]|$)')
+_JSON_IN_LINES = re.compile(rb"\s*[{\[]\s*$")
+
+_LONE_CR = (
+    "holds a carriage return (CR) that ends no line; lines end in LF: tr '\\r' '\\n' makes them"
+)
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _WHOLE_NUMBERS = ("seed", "priority")
 _NUMBERS = ("strength", "cfg_scale")
@@ -70,10 +81,12 @@ def read_lines(stream: BinaryIO, shape: Shape | None, *, delimiter: str = ",") -
     Yields:
         A `Line`, or a `BadLine` for what cannot be read; blank lines are passed over.
     """
-    raw = _raw_lines(stream)
-    if shape is None:
-        raw, shape = _sniffed(raw)
-    if shape == "csv":
+    seen, raw = _first_line(_raw_lines(stream))
+    first = seen[-1] if seen else b""
+    shape = shape or _shape_of_line(first)
+    if problem := _problem_of_file(first, shape):
+        yield BadLine(len(seen), problem)
+    elif shape == "csv":
         yield from _read_csv(raw, delimiter)
     else:
         parse = _parse_json if shape == "jsonl" else _parse_text
@@ -89,20 +102,33 @@ def _raw_lines(stream: BinaryIO) -> Iterator[bytes]:
             return
 
 
-def _sniffed(raw: Iterator[bytes]) -> tuple[Iterator[bytes], Shape]:
+def _first_line(raw: Iterator[bytes]) -> tuple[list[bytes], Iterator[bytes]]:
+    """Return the lines up to the first that is not blank, and all lines."""
     seen: list[bytes] = []
-    shape: Shape = "text"
     for line in raw:
         seen.append(line)
         if line.strip():
-            shape = "jsonl" if line.lstrip().startswith(b"{") else "text"
             break
-    return _chain(seen, raw), shape
+    return seen, itertools.chain(seen, raw)
 
 
-def _chain(seen: Iterable[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from seen
-    yield from rest
+def _shape_of_line(first: bytes) -> Shape:
+    is_json = first.lstrip().startswith(b"{") or _JSON_ARRAY.match(first)
+    return "jsonl" if is_json else "text"
+
+
+def _problem_of_file(first: bytes, shape: Shape) -> str:
+    """Return what is wrong with a whole file, as its first line shows: each line would say it."""
+    if first.startswith(_UTF_16_MARKS):
+        return "is UTF-16; save the file as UTF-8"
+    if shape == "jsonl" and _JSON_ARRAY.match(first):
+        return (
+            "begins a JSON array; JSON Lines are needed, an object on each line: "
+            "jq -c '.[]' writes them so"
+        )
+    if shape == "jsonl" and _JSON_IN_LINES.match(first):
+        return "begins an object of several lines; each must stand on one: jq -c . writes them so"
+    return ""
 
 
 def _decode(raw: bytes) -> str:
@@ -112,6 +138,8 @@ def _decode(raw: bytes) -> str:
         ValueError: It is too long, or not UTF-8.
     """
     if len(raw) > _MAX_LINE_BYTES:
+        if b"\r" in raw:
+            raise ValueError(_LONE_CR)
         raise ValueError(f"is longer than {_MAX_LINE_BYTES // 2**20} MiB; the rest is not read")
     try:
         return raw.decode("utf-8")
@@ -119,10 +147,22 @@ def _decode(raw: bytes) -> str:
         raise ValueError(f"is not UTF-8 at byte {error.start + 1}") from error
 
 
+def _decode_whole(raw: bytes) -> str:
+    """Decode a line that is a record by itself, without its end.
+
+    Raises:
+        ValueError: As `_decode`, or it holds another line's end.
+    """
+    text = _decode(raw).strip("\r\n")
+    if "\r" in text:
+        raise ValueError(_LONE_CR)
+    return text
+
+
 def _decoded(raw: Iterator[bytes]) -> Iterator[tuple[int, str | BadLine]]:
     for number, line in enumerate(raw, start=1):
         try:
-            text: str | BadLine = _decode(line).strip("\r\n")
+            text: str | BadLine = _decode_whole(line)
         except ValueError as error:
             text = BadLine(number, str(error))
         if not isinstance(text, str) or text.strip():
@@ -164,23 +204,31 @@ def _read_csv(raw: Iterator[bytes], delimiter: str) -> Lines:
     reader = csv.reader((_decode(line) for line in raw), delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
+        number = reader.line_num + 1  # where the row begins; a quoted cell may span lines
         try:
             cells = next(reader)
         except StopIteration:
             return
         except (csv.Error, ValueError) as error:
             # Where a quote was left open nobody can say which later line is which.
-            yield BadLine(reader.line_num + 1, f"{error}; nothing after it was read")
+            yield BadLine(number, f"{_csv_words(error)}; nothing after it was read")
             return
         if not any(cell.strip() for cell in cells):
             continue
         if header:
-            yield _parse_cells(reader.line_num, header, cells)
+            yield _parse_cells(number, header, cells)
             continue
         header = [cell.strip() for cell in cells]
         if problem := _header_problem(header):
-            yield BadLine(reader.line_num, problem)
+            yield BadLine(number, problem)
             return
+
+
+def _csv_words(error: Exception) -> str:
+    words = str(error)
+    if words.startswith("new-line character"):
+        return _LONE_CR
+    return "opens a quote that is never closed" if words == "unexpected end of data" else words
 
 
 def _header_problem(header: list[str]) -> str:
@@ -224,7 +272,7 @@ def open_manifest(path: Path) -> BinaryIO:
     """
     try:
         return path.open("rb")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         bad = BadLine(0, f"cannot be read: {reason}")
         raise ManifestError(str(path), [bad], 1) from error

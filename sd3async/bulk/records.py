@@ -30,6 +30,7 @@ class ItemRecord:
         prompt: Text, as given: never to be trusted.
         request: `request.to_dict()`; for an invalid line, what could be read of it.
         tags: Words of the manifest's own, to search by.
+        columns: What else the manifest says of it, where it was asked to be kept.
         priority: Higher ones are sent first.
         state: `pending` (not sent), `sent` (on its way, or cut off on its way), `done`,
             `failed` (for good), `unknown` (perhaps paid; held for review), `missing` (done, and
@@ -60,6 +61,7 @@ class ItemRecord:
     prompt: str = ""
     request: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     tags: tuple[str, ...] = ()
+    columns: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     priority: int = 0
     state: State = "pending"
     file: str | None = None

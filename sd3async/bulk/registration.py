@@ -28,11 +28,11 @@ _INCOMING = """
 CREATE TEMP TABLE incoming (
     position INTEGER PRIMARY KEY, line INTEGER, rank INTEGER, id TEXT, identity BLOB,
     occurrence INTEGER, reproducible INTEGER, endpoint TEXT, request TEXT, tags TEXT,
-    price REAL, state TEXT, error TEXT, number INTEGER
+    columns TEXT, price REAL, state TEXT, error TEXT, number INTEGER
 )
 """
 
-_INSERT = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_INSERT = "INSERT INTO incoming VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 
 # Equal requests without an id are told apart by how many came before.
 _COUNT_OCCURRENCES = """
@@ -65,7 +65,7 @@ WHERE items.identity = incoming.identity AND items.id = incoming.id
 
 _TAKE_OVER = """
 UPDATE items SET position = incoming.position, rank = incoming.rank, tags = incoming.tags,
-    request = incoming.request, price = incoming.price
+    columns = incoming.columns, request = incoming.request, price = incoming.price
 FROM incoming WHERE incoming.number = items.number
 """
 
@@ -78,9 +78,9 @@ UPDATE incoming SET number = fresh.number FROM (
 
 _ADD_NEW = """
 INSERT INTO items (number, position, rank, id, identity, occurrence, reproducible, endpoint,
-    request, tags, price, state, error)
+    request, tags, columns, price, state, error)
 SELECT number, position, rank, id, identity, occurrence, reproducible, endpoint,
-    request, tags, price, state, error
+    request, tags, columns, price, state, error
 FROM incoming WHERE number >= ? ORDER BY number
 """
 
@@ -203,7 +203,8 @@ class Registration:
         if invalid:
             # Bad because of a missing image, a line may be good next time: do not trust a match.
             meta = meta | {"manifest": ""}
-        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        rows = [(name, storable(value)) for name, value in meta.items()]
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
         connection.execute("DROP TABLE incoming")
         return registered
 
@@ -258,8 +259,9 @@ class Registration:
             item.identity,
             item.is_reproducible,
             item.request.endpoint,
-            item.fields,
+            storable(item.fields),
             json.dumps(item.tags, ensure_ascii=False) if item.tags else "[]",
+            item.columns,
             item.request.credits,
             "pending",
             "",
@@ -268,11 +270,17 @@ class Registration:
     def _bad_row(self, line: int, reason: str, fields: Any) -> tuple[Any, ...]:
         text = json.dumps(fields, default=str, sort_keys=True)
         identity = hashlib.sha256(b"invalid" + text.encode()).digest()[:16]
-        return self._numbered(line, 0, "", identity, False, "", text, "[]", 0.0, "invalid", reason)
+        values = ("", identity, False, "", text, "[]", "{}", 0.0, "invalid", storable(reason))
+        return self._numbered(line, 0, *values)
 
     def _numbered(self, *values: Any) -> tuple[Any, ...]:
         self._position += 1
         return (self._position - 1, *values)
+
+
+def storable(text: str) -> str:
+    """Return a text with lone surrogates escaped, as SQLite needs it and JSON reads it back."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def link_twins(connection: sqlite3.Connection) -> None:

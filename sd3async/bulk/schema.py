@@ -19,6 +19,7 @@ CREATE TABLE items (
     endpoint TEXT NOT NULL,
     request TEXT NOT NULL,            -- JSON
     tags TEXT NOT NULL,               -- JSON
+    columns TEXT NOT NULL,            -- JSON: what else the manifest says
     price REAL NOT NULL,              -- documented, in credits
     state TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -44,7 +45,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS identities ON items (identity, id, occurrence)
 """
 
 RECORD_COLUMNS = (
-    "number, id, endpoint, request, tags, rank, state, file, linked_to, credits, attempts, "
+    "number, id, endpoint, request, tags, columns, rank, state, file, linked_to, credits, attempts, "
     "unknown_charges, error, sent_at, finished_at, facts"
 )
 
@@ -58,10 +59,8 @@ def record_of(row: sqlite3.Row | tuple[Any, ...], service: str) -> ItemRecord:
         row: The values of `RECORD_COLUMNS`.
         service: The service that the job belongs to.
     """
-    (number, item_id, endpoint, request, tags, rank, state, file, linked_to, spent, attempts) = row[
-        :11
-    ]
-    (unknown_charges, error, sent_at, finished_at, facts) = row[11:]
+    (number, item_id, endpoint, request, tags, columns, rank, state, file, linked_to) = row[:10]
+    (spent, attempts, unknown_charges, error, sent_at, finished_at, facts) = row[10:]
     fields: dict[str, Any] = json.loads(request)
     known: dict[str, Any] = json.loads(facts) if facts else NO_FACTS
     return ItemRecord(
@@ -71,6 +70,7 @@ def record_of(row: sqlite3.Row | tuple[Any, ...], service: str) -> ItemRecord:
         prompt=str(fields.get("prompt", "")),
         request=fields,
         tags=tuple(json.loads(tags)),
+        columns=json.loads(columns),
         priority=-rank,
         state=state,
         file=file,

@@ -29,6 +29,7 @@ from sd3async.cli.bulk_words import (
 )
 from sd3async.cli.fields import field_options, given_fields
 from sd3async.cli.options import (
+    Finite,
     check_server,
     client_from_options,
     json_option,
@@ -41,6 +42,8 @@ from sd3async.models.requests import REQUEST_TYPES
 from sd3async.progress import Snapshot, display, stderr_console
 
 FORMATS = ("files", "webdataset", "parquet")
+
+_SLOWEST_RATE = 0.0001  # [requests/s] one in three hours
 
 _EXIT_CODES = {
     "interrupted": exits.INTERRUPTED,
@@ -121,7 +124,7 @@ class _Order:
 @click.option("--dry-run", is_flag=True, help="Say what would be sent and cost; send nothing.")
 @click.option(
     "--max-credits",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="C",
     help="Most to spend over all runs; what is in flight counts as spent.",
 )
@@ -142,13 +145,13 @@ class _Order:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=_SLOWEST_RATE),
     metavar="R",
     help="Send no faster, for each key [requests/s].",
 )
 @click.option(
     "--deadline",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     metavar="SECONDS",
     help="Give an item up after so long, waiting and retries included.",
 )
@@ -186,6 +189,11 @@ class _Order:
     default="files",
     show_default=True,
     help="Write the results as tar shards or as a table besides.",
+)
+@click.option(
+    "--keep-columns",
+    is_flag=True,
+    help="Keep what lines say beyond their request, for the results, instead of refusing it.",
 )
 @click.option("--report/--no-report", default=True, help="Write report.json and the gallery.")
 @click.option(
@@ -238,6 +246,7 @@ def _order(manifest: str, options: dict[str, Any]) -> _Order:
         fields=fields,
         seed_start=options["seed_start"],
         repeat=options["repeat"],
+        keep_columns=options["keep_columns"],
     )
     names = [attribute.name for attribute in attrs.fields(_Order)]
     given = {name: value for name, value in options.items() if name in names}

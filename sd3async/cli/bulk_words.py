@@ -12,6 +12,8 @@ from sd3async.bulk.verify import Verification
 from sd3async.cli import exits
 from sd3async.progress import LINE_PERIOD
 
+_YEAR = 365.25 * 86_400  # [s]
+
 ENDS = {
     "interrupted": "interrupted; the same command again goes on",
     "budget": "stopped at the credit cap; the same command with a higher one goes on",
@@ -60,9 +62,7 @@ def plan_words(planned: Plan, max_credits: float | None) -> Iterator[str]:
         f"{planned.to_send:,} requests to send: {planned.credits:,.10g} credits, "
         f"{planned.dollars:,.2f} dollars"
     )
-    end = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=planned.seconds)
-    length = datetime.timedelta(seconds=round(planned.seconds))
-    yield f"at the soonest in {length} (h:mm:ss), at {end:%Y-%m-%d %H:%M}"
+    yield f"at the soonest in {_soonest_end(planned.seconds)}"
     if max_credits is not None:
         total = planned.credits_spent + planned.credits
         verdict = "suffices" if total <= max_credits else "does not suffice"
@@ -75,6 +75,14 @@ def _gone_words(price: float) -> str:
     return (
         f"paid for, but gone or empty; --remake-missing makes them again for {price:,.10g} credits"
     )
+
+
+def _soonest_end(seconds: float) -> str:
+    if seconds > 100 * _YEAR:  # few calendars reach as far as a slow rate and a long manifest
+        return f"{seconds / _YEAR:,.0f} years"
+    end = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=seconds)
+    length = datetime.timedelta(seconds=round(seconds))
+    return f"{length} (h:mm:ss), at {end:%Y-%m-%d %H:%M}"
 
 
 def tell_changes(stats: JobStats) -> None:

@@ -1,6 +1,7 @@
 """What the commands share: where the server is, how the client is made, how results are told."""
 
 import json
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -42,6 +43,19 @@ def server_options(command: F) -> F:
         "else official]",
     )
     return add_base_url(add_emulator(command))
+
+
+class Finite(click.FloatRange):
+    """A number in a range; NaN and infinity, which compare like numbers, are in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return such a number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be kept to.", param, ctx)
+        return number
 
 
 def json_option(command: F) -> F:
@@ -116,4 +130,6 @@ def print_json(result: Mapping[str, Any]) -> None:
     Args:
         result: What to print.
     """
-    echo_result(json.dumps(result, ensure_ascii=False, default=str))
+    text = json.dumps(result, ensure_ascii=False, default=str)
+    # A name of a file may hold bytes that are no text; JSON has an escape for each.
+    echo_result(text.encode(errors="backslashreplace").decode())

@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("request", pa.string()),  # JSON: its fields differ from endpoint to endpoint
         ("tags", pa.list_(pa.string())),
+        ("columns", pa.string()),  # JSON: each manifest has its own
         ("priority", pa.int64()),
         ("state", pa.string()),
         ("file", pa.string()),
@@ -85,6 +86,7 @@ def write_table(
 def _row(record: ItemRecord) -> dict[str, Any]:
     row = record.to_dict()
     row["request"] = json.dumps(plain(record.request))
+    row["columns"] = json.dumps(plain(record.columns))
     row["timings"] = {name: record.timings.get(name) for name in _TIMINGS}
     row["tags"] = [encodable(tag) for tag in record.tags]
     row["sent_at"] = _instant(record.sent_at)

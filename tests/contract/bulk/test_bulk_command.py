@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 from sd3async._files import PartFile
 from sd3async.cli.program import program
 from sd3async.emulator import Emulator, Fault
+from support.pictures import picture
 
 Run: TypeAlias = Callable[..., Result]
 
@@ -101,15 +102,28 @@ def test_a_dry_run_needs_no_key_and_writes_nothing(
     ("args", "stdin", "words"),
     [
         (["-"], "good\n" + "x" * 10_001 + "\n", "line 2: prompt: has 10,001 characters"),
-        (["missing.txt"], None, "missing.txt: 1 bad line, nothing was sent"),
+        (
+            ["missing.txt"],
+            None,
+            "missing.txt cannot be read: no such file or directory; nothing was sent\n",
+        ),
         (["-", "--seed", "3"], "x", "--seed-start counts up"),
         (["-", "--model", "sd9"], "x", "model: is 'sd9'"),
         (["-", "--repeat", "0"], "x", "--repeat"),
         (["-", "--out", ""], "x", "out: is empty; a folder is needed"),
         (["-", "--out", "", "--dry-run"], "x", "out: is empty; a folder is needed"),
         (["-", "--out", "home"], "x", "is not empty and holds no job (index.html); choose another"),
+        (["-", "--rate", "nan"], "x", "'--rate': nan is no number"),
+        (["-", "--rate", "inf"], "x", "'--rate': inf is no number"),
+        (["-", "--rate", "1e-9"], "x", "'--rate': 1e-09 is not in the range x>=0.0001"),
+        (["-", "--max-credits", "nan"], "x", "'--max-credits': nan is no number"),
+        (["-", "--deadline", "inf"], "x", "'--deadline': inf is no number"),
+        (["-"], '[{"prompt": "x"}]', "line 1: begins a JSON array"),
+        (["-"], '{"prompt": "   "}', "line 1: prompt: is blank"),
+        (["-"], "a\rb\rc", "line 1: holds a carriage return"),
+        (["-"], '{"prompt": "x", "\\ud800": 1}', "line 1: \\ud800: is no field of sd3"),
     ],
-    ids=["line", "file", "seed", "model", "repeat", "out", "dry out", "foreign folder"],
+    ids=["line", "file", "seed", "model", "repeat", "out", "dry out", "foreign folder", "nan", "inf", "1e-9", "cap", "deadline", "array", "blank", "CR", "surrogate"],
 )
 def test_bad_usage_leaves_with_2_and_sends_nothing(
     bulk: Run, emulator: Emulator, args: list[str], stdin: str | None, words: str
@@ -123,6 +137,106 @@ def test_bad_usage_leaves_with_2_and_sends_nothing(
     assert words in result.stderr
     assert emulator.stats.requests == 0
     assert not Path("out").exists()
+
+
+def test_a_slow_rate_and_a_long_manifest_can_be_planned(bulk: Run) -> None:
+    """Calendars end in the year 9999; an answer must not."""
+    Path("p.jsonl").write_text('{"prompt": "x"}\n')
+    result = bulk("p.jsonl", "--dry-run", "--rate", "0.0001", "--repeat", "1000000")
+
+    assert result.exit_code == 0, result.stderr
+    assert "at the soonest in 317 years" in result.stdout
+
+
+def test_columns_that_are_no_fields_travel_to_the_results(bulk: Run) -> None:
+    """A table's other columns are how people find their rows again."""
+    Path("p.csv").write_text("prompt,author,id\nx,Ada,1\ny,,2\n")
+    refused = bulk("p.csv")
+    kept = bulk("p.csv", "--keep-columns")
+    lines = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+
+    assert refused.exit_code == 2
+    assert "author: is no field of sd3" in refused.stderr
+    assert "endpoint, id, tags and priority; --keep-columns keeps other" in refused.stderr
+    assert kept.exit_code == 0, kept.stderr
+    assert [line["columns"] for line in lines] == [{"author": "Ada"}, {}]
+
+
+def test_a_column_that_changes_changes_no_item(bulk: Run, emulator: Emulator) -> None:
+    """A note in a table must not make its image be paid for again."""
+    Path("p.jsonl").write_text('{"prompt": "x", "note": "old"}\n')
+    bulk("p.jsonl", "--keep-columns")
+    Path("p.jsonl").write_text('{"prompt": "x", "note": "new"}\n')
+    bulk("p.jsonl", "--keep-columns")
+
+    assert emulator.paid == 1
+    assert json.loads(Path("out/results.jsonl").read_text())["columns"] == {"note": "new"}
+
+
+def test_a_field_of_another_endpoint_is_no_column(bulk: Run) -> None:
+    """A model that is silently lost would be an image of another model."""
+    line = '{"prompt": "x", "endpoint": "core", "model": "sd3-large"}'
+    result = bulk("-", "--keep-columns", stdin=line)
+
+    assert result.exit_code == 2
+    assert "model: is no field of core" in result.stderr
+
+
+SURROGATES = [
+    {"prompt": "\ud800"},
+    {"prompt": "x", "id": "\ud800"},
+    {"prompt": "x", "tags": ["\ud800"]},
+    {"prompt": "x", "priority": "\ud800"},
+    {"prompt": "x", "\ud800": "x"},
+    {"prompt": "x", "\ud800": {"\ud800": ["\ud800"]}},
+    {"prompt": "x", "image": "\ud800.png", "strength": 0.5},
+    {"prompt": "x", "image": "a\0.png", "strength": 0.5},
+    {"prompt": "x", "model": "\ud800"},
+    {"prompt": "x", "endpoint": "\ud800"},
+    {"custom_id": "\ud800", "url": "/\ud800", "body": {"prompt": "x"}},
+    {"custom_id": "a", "method": "\ud800", "body": {"prompt": "x"}},
+    {"custom_id": "a", "body": {"prompt": "x"}, "\ud800": 1},
+]
+
+
+@pytest.mark.parametrize("options", [[], ["--keep-columns"]], ids=["strict", "columns"])
+def test_no_odd_sign_in_any_field_is_more_than_a_bad_line(bulk: Run, options: list[str]) -> None:
+    """One line of somebody's export must not hide the reasons of all others."""
+    Path("p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in SURROGATES))
+    refused = bulk("p.jsonl", *options)
+    skipped = bulk("p.jsonl", *options, "--skip-invalid", report=True)
+    results = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
+
+    assert refused.exit_code == 2, refused.output
+    assert skipped.exit_code == 0, skipped.output
+    assert len(results) == len(SURROGATES)
+    assert [bool(line["error"]) for line in results].count(False) == (3 if options else 0)
+
+
+def test_names_that_are_no_text_are_names(bulk: Run, emulator: Emulator) -> None:
+    """A file system takes any bytes, and people unpack archives from everywhere."""
+    folder = Path(os.fsdecode(b"\xff"))
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture())
+    manifest = folder / os.fsdecode(b"\xfe.jsonl")
+    manifest.write_text(json.dumps({"prompt": "x", "image": "a.png", "strength": 0.5}))
+    first = bulk(str(manifest), "--json", report=True)
+    again = bulk(str(manifest), "--json", report=True)
+
+    assert first.exit_code == 0, first.output
+    assert json.loads(again.stdout_bytes)["resumed"] == 1
+    assert emulator.paid == 1
+    assert list(Path("out").rglob("*.json"))
+
+
+def test_a_closed_stdin_is_bad_usage(emulator: Emulator, tmp_path: Path) -> None:
+    """A service manager starts programs without one."""
+    script = f"{sys.executable} -m sd3async bulk - --out out --emulator --json <&-"
+    result = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, check=False)
+
+    assert result.returncode == 2, result.stderr
+    assert b"standard input is closed" in result.stderr
+    assert json.loads(result.stdout)["exit_code"] == 2
 
 
 def test_without_a_key_it_says_both_ways_out(bulk: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,8 @@ def test_a_batch_line_is_unwrapped() -> None:
         ({"prompt": "x", "tags": ["\ud800"]}, "tags: holds"),
         ({"prompt": "x", "seed": 7.5}, "seed: is 7.5"),
         ({"prompt": "x", "seed": 10**5_000}, "seed: is a huge int"),
+        ({"prompt": " \t "}, "prompt: is blank"),
+        ({"prompt": "x", "sed": 1}, "sed: is no field of sd3; .* id, tags and priority; --keep"),
         ({"prompt": "x", "image": "no.png", "strength": 1}, "image: cannot read"),
     ],
 )

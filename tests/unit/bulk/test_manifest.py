@@ -116,7 +116,7 @@ def test_csv_cells_get_the_types_their_fields_have() -> None:
         ("prompt,\nx,y\n", "column 2 has no name"),
         ("prompt\nx,y\n", "has 2 cells; the header names 1"),
         ("prompt,seed\nx,many\n", "seed: is 'many'; a number is needed"),
-        ('prompt\n"x\n', "unexpected end of data"),
+        ('prompt\n"x\n', "a quote that is never closed"),
         (b"prompt\n\xff\n", "is not UTF-8"),
     ],
     ids=["no prompt", "double", "nameless", "too many", "number", "quote", "encoding"],
@@ -124,6 +124,59 @@ def test_csv_cells_get_the_types_their_fields_have() -> None:
 def test_bad_csv_is_named(text: str | bytes, reason: str) -> None:
     """A shifted column must not become 10,000 odd pictures."""
     assert reason in bad(text, "csv").reason
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('prompt,seed\n"two\nlines",many\nx,1\n', 2),
+        ('prompt,seed\n\n"two\nlines",1\nx,many\n', 5),
+        ('prompt\nx\n"open\nx\nx\n', 3),
+        ('prompt\nx\n"closed"x\nx\n', 3),
+        ("prompt\rx\ry\n", 1),
+        (b"prompt\nx\n\xff\n", 3),
+        ("prompt\n" + "x\n" * 998 + "x,y", 1000),
+    ],
+    ids=["in a row of two", "after one", "open", "after a quote", "CR", "encoding", "last"],
+)
+def test_a_bad_row_is_named_by_the_line_where_it_begins(text: str | bytes, line: int) -> None:
+    """A person who goes to the line must find what is wrong with it."""
+    assert bad(text, "csv").number == line
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "words"),
+    [
+        ('[{"prompt": "x"},\n{"prompt": "y"}]', "jsonl", "begins a JSON array"),
+        ('\n[\n  {"prompt": "x"}\n]\n', "jsonl", "begins a JSON array"),
+        ('[\n  {"prompt": "x"}\n]\n', None, "begins a JSON array"),
+        ('["x",\n"y"]', None, "begins a JSON array"),
+        ('{\n  "prompt": "x"\n}', "jsonl", "an object of several lines"),
+        ('{\n  "prompt": "x"\n}', None, "an object of several lines"),
+        ("x\ry\r", "text", "carriage return"),
+        ('{"prompt": "x"}\r{"prompt": "y"}\r', "jsonl", "carriage return"),
+        ("prompt\rx\ry\r", "csv", "carriage return"),
+        (b"x\r" * 9_000_000, "text", "carriage return"),
+        ("x\ny".encode("utf-16"), None, "is UTF-16"),
+        ("prompt\nx".encode("utf-16"), "csv", "is UTF-16"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_sentence(
+    text: str | bytes, shape: Shape, words: str
+) -> None:
+    """Twenty complaints about commas do not say that it is an array; nor is it 20 prompts."""
+    (only,) = read(text, shape)
+
+    assert isinstance(only, BadLine)
+    assert words in only.reason
+
+
+def test_a_prompt_may_begin_with_a_bracket() -> None:
+    """It is how some people weigh their words."""
+    assert read("[red] fox\n[blue] fox") == [
+        Line(1, {"prompt": "[red] fox"}),
+        Line(2, {"prompt": "[blue] fox"}),
+    ]
 
 
 def test_a_csv_written_from_a_column_with_empty_cells_is_read() -> None:

@@ -83,6 +83,12 @@ async def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
         await lines_of(tmp_path)
 
 
+async def test_a_name_with_a_nul_is_one_sentence() -> None:
+    """It comes out of a program's own bug, which a traceback of ours would hide."""
+    with pytest.raises(ManifestError, match="cannot be read: embedded null byte; nothing was sent"):
+        await lines_of("a\0b")
+
+
 @pytest.mark.parametrize("source", [SD3Request("x"), {"prompt": "x"}, 5], ids=repr)
 def test_what_is_no_source_is_refused(source: Any) -> None:
     """One request is no job, and neither is a number."""
