@@ -5,11 +5,11 @@ import functools
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async._threads import in_thread, outlast
@@ -32,6 +32,9 @@ from sd3async.config import read_deadline
 from sd3async.errors import SD3Error
 from sd3async.models.fields import AT_LEAST_ONE, Choice, Duration, Number
 from sd3async.models.results import Outcome
+
+if TYPE_CHECKING:
+    from sd3async.bulk.report import ExportFormat
 
 # The balance is nice to know, never worth a wait.
 _BALANCE_DEADLINE = 10.0  # [s] before the first request, which would wait as well
@@ -84,6 +87,7 @@ class BulkJob:
         emulated: Whether the client speaks to an emulator: its images are then marked as such, and
             the job goes on with any emulator and with no service.
         reports: Whether to write the reports as well as `results.jsonl` at the end.
+        formats: What to write besides, for other tools: `webdataset`, `parquet`.
         on_lines: Called now and then, while the source is taken in, with the lines read so far.
         clock: Time, for tests.
 
@@ -112,6 +116,7 @@ class BulkJob:
         force: bool = False,
         emulated: bool = False,
         reports: bool = True,
+        formats: "Sequence[ExportFormat]" = (),
         on_lines: Callable[[int], object] = lambda _: None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -136,6 +141,7 @@ class BulkJob:
         )
         self._force = force
         self._reports = reports
+        self._formats = _checked(formats) if formats else ()
         self._clock = clock
         self._service = EMULATOR if emulated else client.base_url
         self._folder = JobFolder(read_out(out), self._service)
@@ -356,6 +362,12 @@ class BulkJob:
             from sd3async.bulk.report import write_reports
 
             write_reports(self.out, self._records_until_abandoned, summary)
+        if self.stop_reason in ("room", "storage"):
+            return  # shards are the images once more
+        for name in self._formats:
+            from sd3async.bulk.report import export
+
+            export(self.out, self._records_until_abandoned, name)
 
     def _records_until_abandoned(self) -> Iterator[ItemRecord]:
         for record in self.records():
@@ -390,3 +402,9 @@ class BulkJob:
             service=self._service,
             emulated=self._is_emulated,
         )
+
+
+def _checked(formats: "Sequence[ExportFormat]") -> "tuple[ExportFormat, ...]":
+    from sd3async.bulk.report import check_formats  # the reports take time to import
+
+    return check_formats(formats)

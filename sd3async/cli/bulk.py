@@ -11,11 +11,11 @@ import attrs
 import click
 
 from sd3async import config
-from sd3async._threads import in_thread
 from sd3async.bulk import BulkJob, Defaults, JobLockedError, StorageError
 from sd3async.bulk.manifest import SHAPES, Shape
 from sd3async.bulk.plan import plan
 from sd3async.bulk.records import EMULATOR
+from sd3async.bulk.report import ExportFormat, check_formats
 from sd3async.bulk.sources import Source
 from sd3async.bulk.verify import verify as verify_job
 from sd3async.cli import exits
@@ -74,7 +74,7 @@ class _Order:
         remake_missing: Whether to make images again that are gone.
         skip_invalid: Whether to go on past bad lines.
         report: Whether to write the reports.
-        format: How to write the results besides.
+        formats: How to write the results besides.
         base_url: Where the API is served, or None.
         emulator: Whether to use the embedded emulator.
         as_json: Whether to print one JSON object.
@@ -94,7 +94,7 @@ class _Order:
     remake_missing: bool
     skip_invalid: bool
     report: bool
-    format: str
+    formats: tuple[ExportFormat, ...]
     base_url: str | None
     emulator: bool
     as_json: bool
@@ -184,11 +184,12 @@ class _Order:
 )
 @click.option(
     "--format",
-    "format_",
+    "formats",
+    multiple=True,
     type=click.Choice(FORMATS),
-    default="files",
+    default=["files"],
     show_default=True,
-    help="Write the results as tar shards or as a table besides.",
+    help="Write the results as tar shards or as a table besides the files; repeatable.",
 )
 @click.option(
     "--keep-columns",
@@ -251,7 +252,8 @@ def _order(manifest: str, options: dict[str, Any]) -> _Order:
     names = [attribute.name for attribute in attrs.fields(_Order)]
     given = {name: value for name, value in options.items() if name in names}
     source: Source = _stdin() if manifest == "-" else Path(manifest)
-    return _Order(**given, source=source, defaults=defaults, format=options["format_"])
+    given["formats"] = check_formats([name for name in options["formats"] if name != "files"])
+    return _Order(**given, source=source, defaults=defaults)
 
 
 def _verify(folder: str, *, as_json: bool) -> int:
@@ -336,12 +338,8 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
             except StorageError:
                 if job.stop_reason != "storage":
                     raise
-        if order.report:
+        if order.report or order.formats:
             exits.say("writing the reports")
-    if order.format != "files" and job.stop_reason not in ("room", "storage"):
-        from sd3async.bulk.report import export
-
-        await in_thread(export, job.out, job.records, order.format)  # type: ignore[arg-type]
     return job, _exit_code(job)
 
 
@@ -363,6 +361,7 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         force=order.force,
         emulated=order.emulator,
         reports=order.report,
+        formats=order.formats,
         on_lines=Patience(),
     )
     async with job:

@@ -1,14 +1,41 @@
 """Formats that other tools read, written by the libraries made for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sd3async.bulk.records import ItemRecord
 from sd3async.bulk.report.write import Records
 from sd3async.errors import SD3Error
+from sd3async.models.fields import Choice, refuse
 
 ExportFormat: TypeAlias = Literal["webdataset", "parquet"]
+
+
+_LIBRARIES: dict[ExportFormat, str] = {"webdataset": "webdataset", "parquet": "pyarrow"}
+_FORMAT = Choice(get_args(ExportFormat))
+
+
+def check_formats(formats: Sequence[ExportFormat]) -> tuple[ExportFormat, ...]:
+    """See that formats could be written, before anything is paid for.
+
+    Args:
+        formats: Their names.
+
+    Returns:
+        Each of them once.
+
+    Raises:
+        InvalidRequestError: There is no such format, or its library is not installed.
+    """
+    if isinstance(formats, str):
+        raise refuse("formats", f"is {formats!r}; a list of names is needed, such as [{formats!r}]")
+    for name in formats:
+        library = _LIBRARIES[_FORMAT.plain("formats", name)]  # type: ignore[index]
+        if find_spec(library) is None:
+            raise refuse("formats", f"{name} needs {library}: pip install 'sd3async[{name}]'")
+    return tuple(dict.fromkeys(formats))
 
 
 def export(

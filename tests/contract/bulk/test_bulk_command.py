@@ -307,12 +307,82 @@ def test_a_folder_in_use_leaves_with_2(bulk: Run) -> None:
 
 def test_reports_and_a_table_are_written_when_asked_for(bulk: Run) -> None:
     """The folder is there to be looked at."""
-    result = bulk("-", "--format", "parquet", stdin="a\nb\n", report=True)
+    args = ["--format", "parquet", "--format", "webdataset", "--format", "files"]
+    result = bulk("-", *args, stdin="a\nb\n", report=True)
 
     assert result.exit_code == 0, result.stderr
     names = {path.name for path in Path("out").iterdir()}
-    assert {"report.json", "index.html", "results.jsonl"} <= names
-    assert any(name.endswith(".parquet") for name in names)
+    assert {"report.json", "index.html", "results.jsonl", "results.parquet"} <= names
+    assert Path("out/shards/000000.tar").stat().st_size > 2_000
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("parquet", "pyarrow"), ("webdataset", "webdataset")]
+)
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["run", "dry"])
+def test_a_missing_library_is_told_before_anything_is_paid(
+    bulk: Run,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    library: str,
+    options: list[str],
+) -> None:
+    """A night's images without the table that they were made for is a bad morning."""
+    monkeypatch.setattr(
+        "sd3async.bulk.report.formats.find_spec", lambda asked: None if asked == library else 1
+    )
+    result = bulk("-", "--json", "--format", name, *options, stdin="x")
+
+    assert result.exit_code == 2
+    assert f"{name} needs {library}: pip install 'sd3async[{name}]'" in result.stderr
+    assert json.loads(result.stdout)["field"] == "formats"
+    assert emulator.stats.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "error"),
+    [
+        (["-", "--frog"], 2, "NoSuchOption"),
+        ([], 2, "MissingParameter"),
+        (["-", "--rate", "soon"], 2, "BadParameter"),
+        (["-", "--emulator"], 2, "UsageError"),
+        (["missing.txt"], 2, "ManifestError"),
+    ],
+    ids=["option", "argument", "number", "two servers", "manifest"],
+)
+def test_with_json_every_end_is_an_object(
+    bulk: Run, args: list[str], code: int, error: str
+) -> None:
+    """A program that reads stdout must not have to guess why it is empty."""
+    result = bulk(*args, "--json", stdin="x")
+    told = json.loads(result.stdout)
+
+    assert (result.exit_code, told["exit_code"], told["error"]) == (code, code, error)
+    assert told["message"] in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
+def test_a_reader_that_leaves_after_success_is_no_failure(
+    emulator: Emulator, tmp_path: Path, options: list[str]
+) -> None:
+    """The images are there; that nobody reads the last line changes nothing."""
+    (tmp_path / "p.txt").write_text("a\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [sys.executable, "-m", "sd3async", "bulk", "p.txt", "--out", "out", *options],
+        cwd=tmp_path,
+        env=os.environ | {"STABILITY_API_KEY": "sk-x", "STABILITY_BASE_URL": emulator.url},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert result.returncode == 0, result.stderr
+    assert b"Traceback" not in result.stderr
+    assert emulator.paid == 1
 
 
 def test_images_that_are_gone_are_told_and_leave_with_1(bulk: Run, emulator: Emulator) -> None:

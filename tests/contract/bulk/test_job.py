@@ -17,6 +17,24 @@ from sd3async.emulator import Fault
 from support.pictures import picture
 
 
+async def test_a_program_gets_every_format_it_asks_for(site: Any) -> None:
+    """Who works from Python needs no command line for a table."""
+    here = await site()
+    async with here.job(["a", "b"], formats=["parquet", "webdataset", "parquet"]) as job:
+        await job.run()
+
+    assert (here.out / "results.parquet").exists()
+    assert [path.name for path in here.files("*.tar")] == ["000000.tar"]
+
+
+@pytest.mark.parametrize("formats", [["gif"], "parquet", [3]], ids=repr)
+async def test_a_format_that_is_none_is_refused_at_once(site: Any, formats: Any) -> None:
+    """A misspelt word must not be found out when everything is paid."""
+    here = await site()
+    with pytest.raises(InvalidRequestError, match="formats: is"):
+        here.job(["a"], formats=formats)
+
+
 async def test_every_line_becomes_an_image_with_a_sidecar_and_a_result(
     site: Any, tmp_path: Path
 ) -> None:
