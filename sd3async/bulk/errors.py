@@ -3,6 +3,7 @@
 BulkError                    (an SD3Error)
 ├── ManifestError            (also an InvalidRequestError)  bad lines; nothing was sent
 ├── FolderError              (also an InvalidRequestError)  the folder is not this job's
+├── JobError                                    an error in the program; .__cause__ is it
 ├── JobLockedError                              another process works in the folder
 └── StorageError             (also OSError)     folder or disk: what was done stays usable
     └── JournalError                            the journal itself is damaged or foreign
@@ -21,6 +22,7 @@ __all__ = [
     "BadLine",
     "BulkError",
     "FolderError",
+    "JobError",
     "JobLockedError",
     "JournalError",
     "ManifestError",
@@ -74,6 +76,13 @@ class FolderError(BulkError, InvalidRequestError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, field="out")
+
+
+class JobError(BulkError):
+    """Something that should not happen stopped the job; what was done stays usable.
+
+    The cause (`__cause__`) is what happened; its traceback is in the job's folder.
+    """
 
 
 class JobLockedError(BulkError):

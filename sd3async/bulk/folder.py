@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,15 +33,17 @@ from sd3async._files import (
     sync_folder,
     write_atomically,
 )
-from sd3async.bulk.errors import FolderError, JobLockedError, StorageError, storage_error
+from sd3async.bulk.errors import FolderError, JobError, JobLockedError, StorageError, storage_error
 from sd3async.bulk.items import INPUTS
 from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem, read_owner
 from sd3async.bulk.records import EMULATOR, ItemRecord
 from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage
+from sd3async.wire import redact
 
 IMAGES = "images"
 RESULTS_NAME = "results.jsonl"
+ERROR_LOG_NAME = "error.log"
 
 _FILES_PER_FOLDER = 1_000
 _READ_BYTES = 256 * 1024
@@ -344,6 +348,26 @@ class JobFolder:
             StorageError: The disk failed.
         """
         return self._on_disk(_write_results, self.results, records)
+
+    def log_error(self, error: BaseException) -> JobError:
+        """Keep the traceback of an error that nobody expected.
+
+        Args:
+            error: The error.
+
+        Returns:
+            One sentence for people.
+        """
+        lines = "".join(traceback.format_exception(error))
+        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        told = JobError(
+            f"an error that is none of the disk or the service ({redact(words, ())}); its traceback "
+            f"is in {str(self.path / ERROR_LOG_NAME)!r}; what was done is safe"
+        )
+        told.__cause__ = error
+        with suppress(OSError), (self.path / ERROR_LOG_NAME).open("a", errors="replace") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{redact(lines, ())}\n")
+        return told
 
     def _find(self, item: QueuedItem, is_rehearsal: bool) -> Delivery | None:
         output_format = str(item.fields.get("output_format", "png"))

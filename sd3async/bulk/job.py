@@ -207,6 +207,7 @@ class BulkJob:
 
         Raises:
             StorageError: The disk or the journal failed; what was done stays usable.
+            JobError: Something else happened that should not; it is written to `error.log`.
         """
         async for _ in self:
             pass
@@ -313,6 +314,7 @@ class BulkJob:
             counters=self._counters,
             concurrency=self._width,
             begin=self._begin,
+            explain=self._folder.log_error,
         )
 
     async def _last_balance(self) -> float | None:

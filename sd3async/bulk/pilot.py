@@ -15,6 +15,7 @@ from sd3async.bulk.folder import JobFolder
 from sd3async.bulk.journal import Delivery, Journal, QueuedItem
 from sd3async.bulk.records import State
 from sd3async.bulk.stats import Counters, StopReason
+from sd3async.bulk.streaks import Streaks
 from sd3async.client import SD3Client
 from sd3async.errors import (
     AuthenticationError,
@@ -134,6 +135,7 @@ class Pilot:
         self._hold_unknown = hold_unknown
         self._clock = clock
         self._was_reached = False
+        self._streaks = Streaks()
         self.is_stopping = False
 
     async def fly(self, flight: Flight) -> Landed:
@@ -176,12 +178,14 @@ class Pilot:
                 if self._is_outage(error, ends_at):
                     tries = 0  # nothing was sent, and the next one would meet the same
                 elif not self._may_pay_again(flight, error, tries, ends_at):
+                    self._check_service(flight, request, error)
                     return await self._end(flight, request, error)
                 self._note_try(flight)
             except OSError as error:
                 flight.is_aloft = True  # answered and paid, but not kept
                 raise Halt("storage", storage_error(self._folder.path, error)) from error
             else:
+                self._streaks.succeeded(request)
                 return await self._keep(flight, image, seal.delivery())
             await self._clock.sleep(self._backoff(tries))
 
@@ -263,6 +267,17 @@ class Pilot:
             flight.is_aloft = False
             raise Halt("budget")
         return True
+
+    def _check_service(self, flight: Flight, request: GenerationRequest, error: SD3Error) -> None:
+        """Take a failure for the service's when it is one of many in a row.
+
+        Raises:
+            Halt: It is. The item has not failed, and is sent again by the next run.
+        """
+        if self._streaks.is_hopeless(request, error):
+            # What may have been paid and is to be held stays marked as sent, and is found so.
+            flight.is_aloft = self._hold_unknown and flight.unknown_charges > 0
+            raise Halt("service", error)
 
     def _is_outage(self, error: SD3Error, ends_at: float | None) -> bool:
         """Whether to sit an outage out: a night's job must not fail for an hour without network.

@@ -12,7 +12,7 @@ import attrs
 
 from sd3async.bulk.budget import Budget
 from sd3async.bulk.disk import DiskSpace
-from sd3async.bulk.errors import StorageError
+from sd3async.bulk.errors import BulkError, StorageError
 from sd3async.bulk.flights import Flight, current_flight
 from sd3async.bulk.journal import QUEUE_START, Journal, QueuedItem
 from sd3async.bulk.pilot import Halt, Landed, Pilot
@@ -37,6 +37,7 @@ class Runner:
         counters: Kept up to date.
         concurrency: Most items on their way at once.
         begin: Awaited before anything is sent; called off by `stop`.
+        explain: Makes a sentence of an error that nobody expected.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Runner:
         counters: Counters,
         concurrency: int,
         begin: Callable[[], Awaitable[None]],
+        explain: Callable[[BaseException], BulkError],
     ) -> None:
         self._pilot = pilot
         self._begin = begin
+        self._explain = explain
         self._journal = journal
         self._budget = budget
         self._disk = disk
@@ -76,6 +79,7 @@ class Runner:
 
         Raises:
             StorageError: The disk or the journal failed; nothing more was sent.
+            JobError: Something happened that should not.
         """
         self._admission = admission = asyncio.create_task(self._admit())
         admission.add_done_callback(lambda _: self._landed.put_nowait(None))
@@ -93,9 +97,9 @@ class Runner:
             raise
         finally:
             await self._land()
-        if not admission.cancelled():
-            admission.result()
-        if self.stop_reason == "storage" and self.failure is not None:
+        if not admission.cancelled() and (error := admission.exception()) is not None:
+            self._stop_for(error)
+        if self.stop_reason in ("storage", "error") and self.failure is not None:
             raise self.failure
 
     def stop(self, reason: StopReason, failure: BaseException | None = None) -> None:
@@ -199,7 +203,14 @@ class Runner:
         self._a_flight_ended.set()
         self._landed.put_nowait(None)  # the reader looks again whether that was the last
         if not task.cancelled() and (error := task.exception()) is not None:
+            self._stop_for(error)
+
+    def _stop_for(self, error: BaseException) -> None:
+        """Stop for what came out of a task that should have dealt with it."""
+        if isinstance(error, StorageError):
             self.stop("storage", error)
+        else:
+            self.stop("error", self._explain(error))
 
     async def _sharing(self, landed: Landed) -> AsyncIterator[Outcome]:
         """Yield the outcomes of the items that share an image, a page at a time."""

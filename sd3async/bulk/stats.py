@@ -8,7 +8,7 @@ from sd3async.bulk.intake import Intake
 from sd3async.bulk.journal import Totals
 
 StopReason: TypeAlias = Literal[
-    "interrupted", "budget", "payment", "room", "storage", "unreachable"
+    "interrupted", "budget", "payment", "room", "storage", "unreachable", "service", "error"
 ]
 
 

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from sd3async import config
-from sd3async.bulk import BulkJob, Defaults, JobLockedError, StorageError
+from sd3async.bulk import BulkJob, Defaults, JobError, JobLockedError, StorageError
 from sd3async.bulk.manifest import SHAPES, Shape
 from sd3async.bulk.plan import plan
 from sd3async.bulk.records import EMULATOR
@@ -52,6 +52,8 @@ _EXIT_CODES = {
     "room": exits.SOME_FAILED,
     "storage": exits.SOME_FAILED,
     "unreachable": exits.SOME_FAILED,
+    "service": exits.SOME_FAILED,
+    "error": exits.SOME_FAILED,
 }
 
 
@@ -335,8 +337,8 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
         with _graceful(job), _progress(client, job):
             try:
                 await job.run()
-            except StorageError:
-                if job.stop_reason != "storage":
+            except (StorageError, JobError):
+                if job.stop_reason not in ("storage", "error"):
                     raise
         if order.report or order.formats:
             exits.say("writing the reports")

@@ -21,6 +21,9 @@ ENDS = {
     "room": "stopped before the disk was full",
     "storage": "stopped, because the disk failed",
     "unreachable": "stopped, because the service could not be reached",
+    "service": "stopped, because the service refuses every request of a kind; see to its address, "
+    "its endpoint and the model, and --retry-failed sends the few again that failed",
+    "error": "stopped by an error of this program",
 }
 """How a run that ended early is told, by its `stop_reason`."""
 

@@ -329,9 +329,10 @@ def test_a_missing_library_is_told_before_anything_is_paid(
     options: list[str],
 ) -> None:
     """A night's images without the table that they were made for is a bad morning."""
-    monkeypatch.setattr(
-        "sd3async.bulk.report.formats.find_spec", lambda asked: None if asked == library else 1
-    )
+    def find(asked: str) -> object:
+        return None if asked == library else asked
+
+    monkeypatch.setattr("sd3async.bulk.report.formats.find_spec", find)
     result = bulk("-", "--json", "--format", name, *options, stdin="x")
 
     assert result.exit_code == 2

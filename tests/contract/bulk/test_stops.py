@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from sd3async import InvalidRequestError, PaymentRequiredError, RetryPolicy
+from sd3async import InvalidRequestError, PaymentRequiredError, RetryPolicy, SD3Client
 from sd3async._files import PartFile
-from sd3async.bulk import BulkJob, FolderError, JobLockedError, JournalError, StorageError
+from sd3async.bulk import (
+    BulkJob,
+    Defaults,
+    FolderError,
+    JobError,
+    JobLockedError,
+    JournalError,
+    StorageError,
+)
+from sd3async.bulk.folder import JobFolder
 from sd3async.emulator import Fault
 from support.pictures import picture
 
@@ -379,6 +388,141 @@ async def test_a_service_that_was_never_reached_stops_the_job(site: Any) -> None
 
     assert job.stop_reason == "unreachable"
     assert (job.stats.failed, job.stats.possibly_paid, job.stats.held) == (0, 0, 40)
+
+
+WRONG = {
+    "404": Fault.status(404, page=True),
+    "redirect": Fault.redirect("https://elsewhere.example/"),
+    "html": Fault.html(),
+    "json": Fault.no_image(paid=False),
+    "forbidden": Fault.status(403, page=True),
+    "bad gateway": Fault.status(502, paid=False),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG.values(), ids=WRONG)
+async def test_a_service_that_is_simply_wrong_stops_the_job(site: Any, fault: Fault) -> None:
+    """A wrong base path must cost a handful of failures, not a million."""
+    here = await site(faults={fault: 1.0}, retry=RetryPolicy(attempts=2))
+    async with here.job(PROMPTS, concurrency=10) as job:
+        await job.run()
+    here.emulator.faults.by_chance({})
+    async with here.job(PROMPTS, retry_failed=True) as rest:
+        await rest.run()
+
+    assert job.stop_reason == "service"
+    assert job.stats.failed <= 4
+    assert job.stats.held == 40 - job.stats.failed
+    assert rest.stats.done == 40
+
+
+async def test_a_base_path_that_serves_nothing_stops_the_job(site: Any, tmp_path: Path) -> None:
+    """The gateway's address without its prefix answers 404 to everything."""
+    here = await site(prefix="/sd")
+    async with (
+        SD3Client("sk-test", base_url=here.emulator.url.removesuffix("/sd")) as client,
+        BulkJob(client, PROMPTS, out=tmp_path / "out", reports=False) as job,
+    ):
+        await job.run()
+
+    assert job.stop_reason == "service"
+    assert "404" in str(job.failure)
+    assert job.stats.failed <= 4
+
+
+async def test_a_model_that_the_service_refuses_stops_the_job(site: Any) -> None:
+    """A model that was withdrawn must not fail a million lines that only have to name another."""
+    here = await site(models=["sd3.5-flash"])
+    lines = [{"prompt": prompt, "model": "sd3-medium"} for prompt in PROMPTS]
+    defaults = Defaults(fields={"model": "sd3.5-flash"})
+    async with here.job(["x", *lines], defaults=defaults, concurrency=1) as job:
+        await job.run()
+
+    assert job.stop_reason == "service"
+    assert "model" in str(job.failure)
+    assert (job.stats.done, job.stats.failed, job.stats.held) == (1, 4, 36)
+
+
+async def test_what_is_wrong_with_items_stops_no_job(site: Any) -> None:
+    """A hundred prompts that are flagged say nothing about the next one."""
+    script = [Fault.status(code) for code in (400, 403, 413, 422)] * 5
+    here = await site(faults=script)
+    async with here.job(PROMPTS, concurrency=1) as job:
+        await job.run()
+
+    assert job.stop_reason is None
+    assert (job.stats.done, job.stats.failed) == (20, 20)
+
+
+async def test_a_service_that_has_worked_is_given_more_time(site: Any) -> None:
+    """A proxy that restarts answers 404 for a second."""
+    here = await site(faults=[None, *[Fault.status(404)] * 10])
+    async with here.job(PROMPTS, concurrency=1) as job:
+        await job.run()
+
+    assert job.stop_reason is None
+    assert (job.stats.done, job.stats.failed) == (30, 10)
+
+
+async def test_a_doubt_about_a_wrong_service_is_held_when_asked(site: Any) -> None:
+    """An answer of HTML may have been paid: who wants to look first gets to look."""
+    here = await site(faults={Fault.html(paid=True): 1.0})
+    async with here.job(PROMPTS, concurrency=1, on_unknown="hold") as job:
+        await job.run()
+
+    assert job.stop_reason == "service"
+    assert (job.stats.unknown, job.stats.failed, job.stats.held) == (5, 0, 35)
+    assert here.emulator.paid == job.stats.possibly_paid == 5
+
+
+async def test_an_error_of_the_program_is_what_it_is(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who is told of a bad disk buys a new one."""
+    here = await site(latency=1.0)
+    seal, calls = JobFolder.seal, 0
+
+    def seal_or_fail(folder: JobFolder, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise TypeError("unsupported operand, sk-secret0123456789")
+        return seal(folder, *args)
+
+    monkeypatch.setattr(JobFolder, "seal", seal_or_fail)
+    job = here.job(PROMPTS, concurrency=4)
+    with pytest.raises(JobError, match=r"TypeError: unsupported operand.* its traceback is in"):
+        async with job:
+            await job.run()
+    monkeypatch.undo()
+    log = (here.out / "error.log").read_text()
+    async with here.job(PROMPTS) as rest:
+        await rest.run()
+
+    assert job.stop_reason == "error"
+    assert isinstance(job.failure, JobError)
+    assert isinstance(job.failure.__cause__, TypeError)
+    assert "seal_or_fail" in log
+    assert "secret" not in log + str(job.failure)
+    assert len((here.out / "results.jsonl").read_text().splitlines()) == 40
+    assert rest.stats.done == here.emulator.paid == 40
+
+
+async def test_an_error_in_the_admission_is_what_it_is(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is read by a task of its own, whose errors must not be lost, nor renamed."""
+    here = await site()
+
+    async def fail(*_: Any) -> None:
+        raise KeyError("place")
+
+    async with here.job(PROMPTS) as job:
+        monkeypatch.setattr("sd3async.bulk.journal.Journal.queue", fail)
+        with pytest.raises(JobError, match="KeyError: 'place'"):
+            await job.run()
+
+    assert "KeyError" in (here.out / "error.log").read_text()
 
 
 async def test_an_outage_is_sat_out(site: Any) -> None:
