@@ -329,6 +329,7 @@ def test_a_missing_library_is_told_before_anything_is_paid(
     options: list[str],
 ) -> None:
     """A night's images without the table that they were made for is a bad morning."""
+
     def find(asked: str) -> object:
         return None if asked == library else asked
 

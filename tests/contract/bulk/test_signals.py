@@ -78,7 +78,9 @@ def test_every_signal_lands_what_is_in_flight(
     start: Start, slow: Emulator, number: signal.Signals
 ) -> None:
     """A supervisor, or an ssh that hangs up, must not cost images that are paid."""
-    job = start("bulk", "p.txt", "--out", "out", "--json", "--base-url", slow.url)
+    job = start(
+        "bulk", "p.txt", "--out", "out", "--json", "--concurrency=4", "--base-url", slow.url
+    )
     wait_for(lambda: slow.stats.requests >= 5)
     job.send_signal(number)
     code, out, err = finish(job)
@@ -94,7 +96,7 @@ def test_a_terminal_that_hangs_up_costs_no_image(start: Start, slow: Emulator) -
     """The ssh drops, the words go nowhere, and what is paid lands all the same."""
     ours, theirs = pty.openpty()
     job = start(
-        "bulk", "p.txt", "--out", "out", "--base-url", slow.url,
+        "bulk", "p.txt", "--out", "out", "--concurrency=4", "--base-url", slow.url,
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
