@@ -5,12 +5,15 @@ the program just leaves. Where this package is a library, signals are its user's
 """
 
 import os
-import signal  # with os and sys all that is needed: every further import is a place to be hit in
 import sys
 
+# Every further import is a place to be hit in, and `signal` itself makes enums at length.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
+else:
+    import _signal as signal
 
 INTERRUPTED = 130
 """The exit code: what a shell reports for a program that Ctrl-C ended."""

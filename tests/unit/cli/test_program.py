@@ -2,8 +2,10 @@ import errno
 import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -332,3 +334,18 @@ def test_without_click_one_sentence_says_what_to_install() -> None:
     assert result.returncode == 2
     assert "pip install 'sd3async[cli]'" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_library_touches_no_signal() -> None:
+    """Somebody else's program would no longer hear Ctrl-C as it was written to."""
+    script = (
+        "import signal, sd3async\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        check=False,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+
+    assert result.returncode == 0
