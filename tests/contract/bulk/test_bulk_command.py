@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sd3async._files import PartFile
+from sd3async.bulk.folder import JobFolder
 from sd3async.cli.program import program
 from sd3async.emulator import Emulator, Fault
 from support.pictures import picture
@@ -123,7 +124,25 @@ def test_a_dry_run_needs_no_key_and_writes_nothing(
         (["-"], "a\rb\rc", "line 1: holds a carriage return"),
         (["-"], '{"prompt": "x", "\\ud800": 1}', "line 1: \\ud800: is no field of sd3"),
     ],
-    ids=["line", "file", "seed", "model", "repeat", "out", "dry out", "foreign folder", "nan", "inf", "1e-9", "cap", "deadline", "array", "blank", "CR", "surrogate"],
+    ids=[
+        "line",
+        "file",
+        "seed",
+        "model",
+        "repeat",
+        "out",
+        "dry out",
+        "foreign folder",
+        "nan",
+        "inf",
+        "1e-9",
+        "cap",
+        "deadline",
+        "array",
+        "blank",
+        "CR",
+        "surrogate",
+    ],
 )
 def test_bad_usage_leaves_with_2_and_sends_nothing(
     bulk: Run, emulator: Emulator, args: list[str], stdin: str | None, words: str
@@ -346,7 +365,7 @@ def test_a_missing_library_is_told_before_anything_is_paid(
     ("args", "code", "error"),
     [
         (["-", "--frog"], 2, "NoSuchOption"),
-        ([], 2, "MissingParameter"),
+        ([], 2, "UsageError"),
         (["-", "--rate", "soon"], 2, "BadParameter"),
         (["-", "--emulator"], 2, "UsageError"),
         (["missing.txt"], 2, "ManifestError"),
@@ -465,3 +484,36 @@ def start_job(emulator: Emulator, folder: Path) -> "subprocess.Popen[str]":
         assert time.monotonic() < ends_at, "the job sends nothing"
         time.sleep(0.005)
     return process
+
+
+def test_a_wrong_service_is_told_with_the_way_on(bulk: Run, emulator: Emulator) -> None:
+    """A person who mistyped an address must read that, and not ten thousand failures."""
+    emulator.faults.by_chance({Fault.status(404): 1.0})
+    Path("p.txt").write_text("".join(f"p{number}\n" for number in range(40)))
+    result = bulk("p.txt")
+
+    assert result.exit_code == 1
+    assert "the service refuses every request of a kind; see to its address" in result.stderr
+    assert "404" in result.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
+def test_an_error_of_the_program_is_told_as_one(
+    bulk: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """Neither a screenful of Python nor a lie about the disk helps anybody."""
+
+    def fail(*_: object) -> None:
+        raise TypeError("no such operand")
+
+    monkeypatch.setattr(JobFolder, "seal", fail)
+    result = bulk("-", *options, stdin="a\nb\n")
+
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert "TypeError: no such operand" in result.output
+    assert "in fail" in Path("out/error.log").read_text()
+    if options:
+        assert json.loads(result.stdout)["stop_reason"] == "error"
+    else:
+        assert "stopped by an error of this program" in result.stderr
