@@ -139,6 +139,8 @@ class Call(Generic[T]):
             OSError: The disk failed.
         """
         self.tell(Queued, self._began)
+        self._task = asyncio.current_task()
+        self._cancellations = self._cancelled_so_far()
         self._scope = asyncio.timeout(self._deadline)
         try:
             async with self._scope:
@@ -187,6 +189,11 @@ class Call(Generic[T]):
             key=permit.key,
             waited=permit.waited,
         )
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it is to end, though its task has yet to hear of it."""
+        return self._cancelled_so_far() > self._cancellations
 
     def timings(self) -> Timings:
         """Return where the time went, up to now."""
@@ -342,6 +349,9 @@ class Call(Generic[T]):
             may_be_charged=failed.may_be_charged,
         )
 
+    def _cancelled_so_far(self) -> int:
+        return self._task.cancelling() if self._task is not None else 0
+
     def _time_left(self) -> float:
         if self._deadline is None:
             return math.inf
@@ -431,6 +441,8 @@ class _Attempt:
             self.permit = await self._call.permit(retry=True, key=self.permit.key)
         self.connected_at = self._clock.monotonic()
         await self.permit.ready()
+        if self._call.is_cancelled:  # aiohttp writes in a task of its own, which hears of it last
+            raise PermitLostError
         self._call.granted(self.permit)
 
     def whole(self) -> None:

@@ -27,6 +27,7 @@ from sd3async import (
 )
 from sd3async.emulator import Emulator, Fault, Uniform
 from sd3async.emulator.virtual_time import LoopClock
+from sd3async.limiter import Permit
 from sd3async.telemetry import (
     Answered,
     AttemptSent,
@@ -330,6 +331,29 @@ async def test_a_call_cut_off_before_its_instant_leaves_no_doubt(start: Any) -> 
     assert isinstance(done, Done)
     assert (done.attempts, done.unknown_charges) == (1, 0)
     assert len(emulator.requests) == 1
+
+
+async def test_a_call_cancelled_at_its_very_instant_sends_nothing(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation takes some turns of the loop to arrive where the bytes are written."""
+    told: list[Event] = []
+    _, plain = await start()
+    client = plain.with_options(observers=[told.append])
+    is_ready = Permit.ready
+
+    async def cancelled_when_ready(permit: Permit) -> None:
+        await is_ready(permit)
+        call.cancel()
+
+    monkeypatch.setattr(Permit, "ready", cancelled_when_ready)
+    call = asyncio.create_task(client.core("a"))
+    await asyncio.wait([call])
+
+    assert call.cancelled()
+    assert [type(event) for event in told] == [Queued, Done]
+    assert isinstance(told[-1], Done)
+    assert told[-1].unknown_charges == 0
 
 
 async def test_the_last_key_is_never_given_up(start: Any) -> None:
