@@ -31,6 +31,7 @@ _SCRIPTS = (
     "timeline.js",
     "summary.js",
     "cards.js",
+    "table.js",
     "viewer.js",
     "main.js",
 )

@@ -1,5 +1,6 @@
 """The gallery as a person meets it: opened from disk in a real browser."""
 
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -325,3 +326,151 @@ def test_it_follows_the_systems_colours_and_fits_a_phone(mixed: Path, open_page:
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
     phone.locator(".card").first.click()
     expect(phone.locator("#viewer-close")).to_be_in_viewport()
+
+
+def in_style(index: int, prompt: str, style: str, seed: int, **facts: Any) -> ItemRecord:
+    request = {
+        "endpoint": "sd3",
+        "model": "sd3.5-large",
+        "prompt": prompt,
+        "style_preset": style,
+        "seed": seed,
+    }
+    return done(index, prompt=prompt, request=request, seed=seed, **facts)
+
+
+@pytest.fixture(scope="module")
+def styles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job of two prompts in two styles with three seeds each."""
+    asked = itertools.product(("a fox", "a boat"), ("anime", "line-art"), (7, 8, 9))
+    records = [in_style(i, *one) for i, one in enumerate(asked)]
+    return write(tmp_path_factory.mktemp("styles"), records)
+
+
+def test_a_card_names_model_and_style(styles: Path, open_page: Open) -> None:
+    """Two styles of one prompt could not be told apart without opening them."""
+    cards = open_page(styles).page.locator(".card")
+
+    expect(cards.nth(1)).to_contain_text("sd3.5-large · anime · seed 8")
+    expect(cards.nth(3)).to_contain_text("sd3.5-large · line-art · seed 7")
+
+
+def test_prompts_in_styles_and_seeds_stand_in_a_table(styles: Path, open_page: Open) -> None:
+    """Whoever compares styles would have to hunt for the pairs among the cards."""
+    page = open_page(styles).page
+
+    page.get_by_role("button", name="Table").click()
+    heads = page.locator("thead tr")
+    assert heads.nth(0).locator("th").all_inner_texts() == ["anime", "line-art"]
+    assert heads.nth(1).locator("th").all_inner_texts() == ["seed 7", "seed 8", "seed 9"] * 2
+    assert page.locator("tbody th").all_inner_texts() == ["a fox", "a boat"]
+    boat = page.locator("tbody tr").nth(1).locator("[data-index]")
+    assert [one.get_attribute("data-index") for one in boat.all()] == list("6789") + ["10", "11"]
+    page.reload()
+    expect(page.locator("tbody tr")).to_have_count(2)
+
+
+def test_the_table_is_walked_searched_and_left_like_the_cards(
+    styles: Path, open_page: Open
+) -> None:
+    """The table would be for a mouse only, or show what was not asked for."""
+    page = open_page(styles, address="#view=table").page
+
+    page.locator("[data-index='1']").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("[data-index='7']")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-index='8']")).to_be_focused()
+    page.fill("#query", "fox line-art")
+    expect(page.locator("tbody .card")).to_have_count(3)
+    page.get_by_role("button", name="Cards").click()
+    expect(page.locator("#grid .card")).to_have_count(3)
+
+
+def test_a_long_table_is_paged_by_whole_rows(tmp_path: Path, open_page: Open) -> None:
+    """A row would be torn in two, or ten thousand pictures be drawn at once."""
+    asked = itertools.product([f"prompt {i}" for i in range(300)], ("a", "b"), (1, 2))
+    file = "images/000000/00000000.png"
+    write(tmp_path, [in_style(i, *one, file=file) for i, one in enumerate(asked)])
+    page = open_page(tmp_path, address="#view=table&page=20").page
+
+    expect(page.locator("tbody tr")).to_have_count(15)
+    expect(page.locator("tbody th").first).to_have_text("prompt 285")
+    expect(page.locator("tbody .card")).to_have_count(60)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [("a", "x", 1), ("a", "y", 1), ("b", "x", 1)],
+        [("a", "x", 1), ("b", "x", 1)],
+        [("a", "x", 1), ("a", "x", 2), ("b", "x", 3), ("b", "x", 4)],
+    ],
+    ids=["one is missing", "one style and seed", "other seeds for each prompt"],
+)
+def test_no_table_is_offered_for_other_jobs(
+    asked: list[tuple[str, str, int]], tmp_path: Path, open_page: Open
+) -> None:
+    """A table full of gaps would be offered."""
+    write(tmp_path, [in_style(i, *one) for i, one in enumerate(asked)])
+    page = open_page(tmp_path, address="#view=table").page
+
+    expect(page.locator("#grid .card")).to_have_count(len(asked))
+    expect(page.locator("#views")).to_be_hidden()
+
+
+SHAPES = [(24, 24), (32, 18), (18, 32), (36, 24), (24, 36), (42, 18), (20, 25), (24, 24)]
+BOXES = """() => Array.from(document.querySelectorAll(".frame img"), (one) => {
+  const box = one.getBoundingClientRect();
+  return [box.left, box.top, box.right, box.bottom, one.closest("li").getBoundingClientRect().top];
+})"""
+"""Left, top, right and bottom of each picture, and the top of its row [px]."""
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job of many aspect ratios."""
+    out = tmp_path_factory.mktemp("shapes")
+    records = [done(i) for i in range(40)]
+    for record in records:
+        width, height = SHAPES[record.index % len(SHAPES)]
+        write_pictures(out, [record], width=width, height=height)
+    write_reports(out, lambda: records, summary(records))
+    return out
+
+
+@pytest.mark.parametrize("width", [320, 800, 1400])
+def test_mixed_shapes_fill_their_rows_without_holes(
+    width: int, shapes: Path, open_page: Open
+) -> None:
+    """The page would be full of gaps above the pictures that are less high than others."""
+    page = open_page(shapes, viewport={"width": width, "height": 900}).page
+
+    edges = page.evaluate("(({left, right}) => [left, right])(grid.getBoundingClientRect())")
+    rows: dict[int, list[list[float]]] = {}
+    for box in page.evaluate(BOXES):
+        rows.setdefault(round(box[4]), []).append(box)
+    assert len(rows) > 1
+    for row in list(rows.values())[:-1]:
+        for side in (1, 3):
+            assert max(box[side] for box in row) - min(box[side] for box in row) < 2
+        assert abs(row[0][0] - edges[0]) < 2
+        assert abs(row[-1][2] - edges[1]) < 2
+    for index, (left, top, right, bottom, _) in enumerate(page.evaluate(BOXES)):
+        wide, high = SHAPES[index % len(SHAPES)]
+        assert (right - left) / (bottom - top) == pytest.approx(wide / high, rel=0.05)
+
+
+@pytest.mark.parametrize("address", ["", "#view=table", "#item=1"], ids=["cards", "table", "large"])
+def test_the_narrowest_phone_does_not_scroll_sideways(
+    address: str, styles: Path, open_page: Open
+) -> None:
+    """At 320 px, which is also 1280 px at a zoom of 400 %, words would be cut off."""
+    page = open_page(styles, address=address, viewport={"width": 320, "height": 640}).page
+
+    expect(page.locator(".card").first).to_be_attached()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    values = "Array.from(document.querySelectorAll('.tiles dd'))"
+    assert not page.evaluate(f"{values}.some((one) => one.scrollWidth > one.clientWidth)")

@@ -7,12 +7,12 @@ function card(record, open) {
     { type: "button", class: "card", "data-index": record.index },
     element("span", { class: "frame" }, record.file ? picture(record) : absence(reason(record)), badge(state)),
     element("span", { class: "prompt", dir: "auto" }, record.prompt || record.id),
-    element("span", { class: "glance" }, joined(record.model, seedOf(record))),
+    element("span", { class: "glance" }, joined(record.model, styleOf(record), seedOf(record))),
     element("span", { class: "glance" }, joined(priceOf(record), lengthOf(record))),
     record.tags && element("span", { class: "tags" }, ...record.tags.map(tagLabel)),
   );
   button.addEventListener("click", () => open(record));
-  return element("li", { class: state }, button);
+  return shaped(element("li", { class: state }, button), record);
 }
 
 function picture(record) {
@@ -20,7 +20,6 @@ function picture(record) {
     src: address(record.thumbnail ?? record.file),
     width: record.width,
     height: record.height,
-    class: record.width / record.height >= frameShape ? "wide" : "tall",
     alt: "",
     loading: "lazy",
     decoding: "async",
@@ -49,6 +48,8 @@ function tagLabel(tag) {
 
 const joined = (...facts) => facts.filter(Boolean).join(" · ");
 
+const styleOf = (record) => record.options?.style_preset;
+
 const seedOf = (record) => record.seed != null && `seed ${record.seed}`;
 
 const lengthOf = (record) => record.size && bytesInWords(record.size);
@@ -58,31 +59,46 @@ const priceOf = (record) =>
     ? `same as number ${record.linked_to + 1}`
     : record.credits > 0 && many(record.credits, "credit");
 
-let frameShape = 1;
+// Pictures of one row are equally high and fill it, so that mixed shapes leave no holes. A card
+// has room for words, so the narrowest and the widest have bars: 9:21 is 0.43, 21:9 is 2.33.
+const SHAPES = { narrowest: 0.5625, widest: 2.4 };
 
-// Where most pictures share a shape, they fill their frames; else the frames are as high as all
-// but the highest need, and at most square.
-function shapeFrames(records) {
-  const shapes = records.filter(({ width }) => width).map(({ width, height }) => width / height);
-  if (!shapes.length) return;
-  shapes.sort((a, b) => a - b);
-  const middle = shapes[Math.floor(shapes.length / 2)];
-  const alike = shapes.filter((shape) => Math.abs(shape - middle) < 0.02);
-  const highest = Math.max(1, shapes[Math.floor(shapes.length / 10)]);
-  frameShape = Math.min(1.8, Math.max(0.7, alike.length > shapes.length / 2 ? middle : highest));
-  find("grid").style.setProperty("--shape", frameShape);
+let usualShape = 1;
+
+function shaped(node, { width, height }) {
+  const shape = width ? width / height : usualShape;
+  const bounded = Math.min(SHAPES.widest, Math.max(SHAPES.narrowest, shape));
+  node.style.setProperty("--shape", bounded.toFixed(4));
+  return node;
 }
 
-// Arrow keys walk the grid as it is laid out, whatever number of columns that makes.
-function walk(grid, event) {
-  const cards = [...grid.querySelectorAll(".card")];
+// The rows are as high as gives most pictures the same area, whatever shape most have.
+function setRowHeight(records) {
+  const shapes = records.filter(({ width }) => width).map(({ width, height }) => width / height);
+  shapes.sort((a, b) => a - b);
+  usualShape = shapes[Math.floor(shapes.length / 2)] ?? 1;
+  find("grid").style.setProperty("--usual", Math.sqrt(usualShape).toFixed(4));
+}
+
+// Arrow keys walk the pictures as they are laid out: along, and to the nearest one above or below.
+function walk(event) {
+  const key = event.key;
+  const cards = [...event.currentTarget.querySelectorAll(".card")];
   const here = cards.indexOf(document.activeElement);
-  const columns = cards.filter((one) => one.offsetTop === cards[0].offsetTop).length;
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-  const step = steps[event.key];
-  if (here < 0 || !step || event.ctrlKey || event.metaKey || event.altKey) return;
-  const target = cards[here + step];
+  if (here < 0 || !key.startsWith("Arrow") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const steps = { ArrowLeft: -1, ArrowRight: 1 };
+  const target = key in steps ? cards[here + steps[key]] : nearest(cards, here, key === "ArrowUp");
   if (!target) return;
   event.preventDefault();
   target.focus();
+}
+
+function nearest(cards, here, above) {
+  const boxes = cards.map((one) => one.getBoundingClientRect());
+  const { top, left, width } = boxes[here];
+  const tops = boxes.map((box) => box.top).filter((other) => (above ? other < top - 1 : other > top + 1));
+  const row = above ? Math.max(...tops) : Math.min(...tops);
+  const distance = (box) => Math.abs(box.left + box.width / 2 - left - width / 2);
+  const inRow = cards.map((one, i) => [distance(boxes[i]), one, boxes[i]]).filter(([, , box]) => Math.abs(box.top - row) <= 1);
+  return inRow.sort(([a], [b]) => a - b)[0]?.[1];
 }

@@ -1,12 +1,14 @@
 // What is asked for lives in the address, so that a reload or a bookmark shows the same.
 
 const CARDS_PER_PAGE = 60;
-const NOTHING_ASKED = { query: "", state: "", endpoint: "", tag: "", page: 1, item: null };
+const NOTHING_ASKED = { query: "", state: "", endpoint: "", tag: "", view: "cards", page: 1, item: null };
 
 const job = JSON.parse(find("job").textContent);
 const records = new Records();
 let asked = { ...NOTHING_ASKED };
+let columns = null; // of the table, if the job is one
 let found = [];
+let pages = [[]];
 let onPage = null;
 
 const viewer = new Viewer({
@@ -17,15 +19,14 @@ const viewer = new Viewer({
   },
   shown: (record) => remember({ item: record.index }),
   closed: (record) => {
-    const place = found.indexOf(record);
-    remember({ item: null, page: place < 0 ? asked.page : pageOf(place) });
+    const page = pages.findIndex((one) => one.includes(record)) + 1;
+    remember({ item: null, page: page || asked.page });
     show();
-    find("grid").querySelector(`[data-index="${record.index}"]`)?.focus();
+    document.querySelector(`.card[data-index="${record.index}"]`)?.focus();
   },
 });
 
-const pageOf = (place) => Math.floor(place / CARDS_PER_PAGE) + 1;
-const pageCount = () => Math.max(1, Math.ceil(found.length / CARDS_PER_PAGE));
+const isTable = () => asked.view === "table" && columns !== null;
 
 function ask(changes) {
   remember({ page: 1, ...changes });
@@ -46,7 +47,19 @@ function recall() {
 
 function search() {
   found = records.matching(asked);
+  if (isTable()) {
+    const rows = rowsOf(found, columns);
+    found = rows.flat();
+    pages = inParts(rows, Math.max(1, Math.floor(CARDS_PER_PAGE / columns.size))).map((part) => part.flat());
+  } else {
+    pages = inParts(found, CARDS_PER_PAGE);
+  }
   show();
+}
+
+function inParts(list, length) {
+  const count = Math.max(1, Math.ceil(list.length / length));
+  return Array.from({ length: count }, (_, i) => list.slice(i * length, (i + 1) * length));
 }
 
 function show() {
@@ -58,15 +71,19 @@ function show() {
 
 function showGrid() {
   // While records are still coming, the page asked for may not be there yet.
-  const page = Math.min(asked.page, pageCount());
-  const first = (page - 1) * CARDS_PER_PAGE;
-  const cards = found.slice(first, first + CARDS_PER_PAGE);
+  const page = Math.min(asked.page, pages.length);
+  const cards = pages[page - 1];
   find("empty").hidden = found.length > 0 || isLoading();
+  find("grid").hidden = isTable();
+  find("table").hidden = !isTable();
   // Drawn again only when it differs: focus and half-loaded pictures stay.
-  if (onPage?.length === cards.length && cards.every((record, i) => record === onPage[i])) return;
-  onPage = cards;
-  find("grid").start = first + 1;
-  find("grid").replaceChildren(...cards.map((record) => card(record, (one) => viewer.open(one))));
+  const key = isTable() ? "table" : "cards";
+  if (onPage?.key === key && onPage.length === cards.length && cards.every((record, i) => record === onPage[i])) return;
+  onPage = Object.assign([...cards], { key });
+  const open = (record) => viewer.open(record);
+  find("grid").start = (page - 1) * CARDS_PER_PAGE + 1;
+  find("grid").replaceChildren(...(isTable() ? [] : cards.map((record) => card(record, open))));
+  find("table").replaceChildren(...(isTable() ? [table(cards, columns, open)] : []));
 }
 
 const isLoading = () => records.all.length < job.shown;
@@ -78,32 +95,36 @@ function showToolbar() {
   for (const button of find("states").children) {
     button.setAttribute("aria-pressed", String(button.dataset.state === asked.state));
   }
+  find("views").hidden = columns === null;
+  for (const button of find("views").children) {
+    button.setAttribute("aria-pressed", String((button.dataset.view === "table") === isTable()));
+  }
   const all = isLoading() ? `${numbers.format(records.all.length)}, loading…` : "";
   const one = found.length === 1 ? "item" : "items";
   find("count").textContent = `${numbers.format(found.length)} ${one}${all && ` of ${all}`}`;
 }
 
 function showPager() {
-  const pages = pageCount();
-  const page = Math.min(asked.page, pages);
-  find("pager").hidden = pages === 1;
+  const count = pages.length;
+  const page = Math.min(asked.page, count);
+  find("pager").hidden = count === 1;
   find("pager").replaceChildren(
-    pageButton("‹", page - 1, pages, "Previous page"),
-    ...pageNumbers(page, pages).map((number) =>
-      number ? pageButton(number, number, pages, `Page ${number}`, number === page) : element("span", {}, "…"),
+    pageButton("‹", page - 1, count, "Previous page"),
+    ...pageNumbers(page, count).map((number) =>
+      number ? pageButton(number, number, count, `Page ${number}`, number === page) : element("span", {}, "…"),
     ),
-    pageButton("›", page + 1, pages, "Next page"),
+    pageButton("›", page + 1, count, "Next page"),
   );
 }
 
-function pageButton(words, page, pages, label, isCurrent = false) {
+function pageButton(words, page, count, label, isCurrent = false) {
   const button = element(
     "button",
     {
       type: "button",
       "aria-label": label,
       "aria-current": isCurrent && "page",
-      disabled: page < 1 || page > pages,
+      disabled: page < 1 || page > count,
     },
     typeof words === "number" ? numbers.format(words) : words,
   );
@@ -117,9 +138,9 @@ function pageButton(words, page, pages, label, isCurrent = false) {
 }
 
 // First, last, and the neighbourhood; 0 stands for a gap.
-function pageNumbers(page, pages) {
-  const near = new Set([1, pages, page - 1, page, page + 1, page < 4 && 2, page > pages - 3 && pages - 1]);
-  const shown = [...near].filter((n) => n >= 1 && n <= pages).sort((a, b) => a - b);
+function pageNumbers(page, count) {
+  const near = new Set([1, count, page - 1, page, page + 1, page < 4 && 2, page > count - 3 && count - 1]);
+  const shown = [...near].filter((n) => n >= 1 && n <= count).sort((a, b) => a - b);
   return shown.flatMap((n, i) => (i && n - shown[i - 1] > 1 ? [0, n] : [n]));
 }
 
@@ -165,9 +186,12 @@ function setUpKeys() {
     event.preventDefault();
     find("query").select();
   });
-  find("grid").addEventListener("keydown", (event) => walk(find("grid"), event));
+  for (const place of [find("grid"), find("table")]) place.addEventListener("keydown", walk);
   find("query").addEventListener("input", () => ask({ query: find("query").value }));
-  find("reset").addEventListener("click", () => ask(NOTHING_ASKED));
+  find("reset").addEventListener("click", () => ask({ ...NOTHING_ASKED, view: asked.view }));
+  for (const button of find("views").children) {
+    button.addEventListener("click", () => ask({ view: button.dataset.view }));
+  }
   addEventListener("hashchange", () => {
     recall();
     search();
@@ -195,6 +219,11 @@ function noteWhatIsLeftOut() {
   }
 }
 
+function receive(more) {
+  records.add(more);
+  if (!isLoading()) columns = columnsOf(records.all);
+}
+
 function start() {
   showSummary(job);
   setUpStates();
@@ -204,13 +233,13 @@ function start() {
   setUpKeys();
   noteWhatIsLeftOut();
   recall();
-  records.add(JSON.parse(find("records").textContent));
-  shapeFrames(records.all);
+  receive(JSON.parse(find("records").textContent));
+  setRowHeight(records.all);
   search();
   openAskedItem();
   loadRecordFiles(job.files, {
     received: (more) => {
-      records.add(more);
+      receive(more);
       search();
       if (asked.item !== null && !viewer.isOpen) openAskedItem();
     },
