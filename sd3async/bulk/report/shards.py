@@ -21,6 +21,7 @@ from sd3async.bulk.report.sink import PartStream
 FOLDER = "shards"
 SAMPLES_PER_SHARD = 1000
 
+_SUFFIXES = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
 _SHARD_NAME = re.compile(r"\d{6}\.tar")
 log = logging.getLogger("sd3async")
 
@@ -73,7 +74,8 @@ def _samples(out: Path, records: Iterable[ItemRecord]) -> Iterator[dict[str, Any
         except FileNotFoundError:
             log.warning("%s is no longer there: its shard goes without it", record.file)
             continue
-        suffix = PurePosixPath(record.file).suffix.removeprefix(".")
+        # By what it is: a service may answer a JPEG where PNG was asked for.
+        suffix = _SUFFIXES.get(record.content_type or "", PurePosixPath(record.file).suffix[1:])
         yield {
             "__key__": f"{record.index:08d}",
             suffix: image,

@@ -47,6 +47,17 @@ def test_shards_hold_each_image_with_its_facts_and_prompt(tmp_path: Path) -> Non
     assert json.loads(samples[1]["json"])["seed"] == 2
 
 
+def test_an_image_in_a_shard_is_called_what_it_is(tmp_path: Path) -> None:
+    """A pipeline that picks the decoder by the name would stop at a JPEG called PNG."""
+    records = [done(0, content_type="image/jpeg")]
+    write_pictures(tmp_path, records)
+
+    (sample,) = read_shards(write_shards(tmp_path, records))
+
+    assert "png" not in sample
+    assert sample["jpeg"] == (tmp_path / str(records[0].file)).read_bytes()
+
+
 def test_shards_are_cut_and_those_of_an_earlier_export_removed(tmp_path: Path) -> None:
     """A reader would be given images twice, or shards too large to move."""
     records = [done(i) for i in range(7)]

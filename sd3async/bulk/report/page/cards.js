@@ -8,7 +8,7 @@ function card(record, open) {
     element("span", { class: "frame" }, record.file ? picture(record) : absence(reason(record)), badge(state)),
     element("span", { class: "prompt", dir: "auto" }, record.prompt || record.id),
     element("span", { class: "glance" }, joined(record.model, styleOf(record), seedOf(record))),
-    element("span", { class: "glance" }, joined(priceOf(record), lengthOf(record))),
+    element("span", { class: "glance" }, joined(priceOf(record), lengthOf(record), otherTypeOf(record))),
     record.tags && element("span", { class: "tags" }, ...record.tags.map(tagLabel)),
   );
   button.addEventListener("click", () => open(record));
@@ -53,6 +53,13 @@ const styleOf = (record) => record.options?.style_preset;
 const seedOf = (record) => record.seed != null && `seed ${record.seed}`;
 
 const lengthOf = (record) => record.size && bytesInWords(record.size);
+
+// A service may answer a JPEG where PNG was asked for, and the file has the name that was asked for.
+function otherTypeOf({ file, content_type: type }) {
+  const named = file?.split(".").at(-1).replace("jpg", "jpeg");
+  const is = type?.replace("image/", "");
+  return named && is && is !== named && `${is.toUpperCase()}, not ${named.toUpperCase()}`;
+}
 
 const priceOf = (record) =>
   record.linked_to != null

@@ -143,7 +143,7 @@ function imageRows(record) {
     ["size", record.width && `${record.width} × ${record.height} px`],
     ["file", record.file && element("a", { href: address(record.file), target: "_blank" }, record.file)],
     ["length", record.size && bytesInWords(record.size)],
-    ["type", record.content_type],
+    ["type", joined(record.content_type, otherTypeOf(record))],
     ["sha256", record.sha256],
     ["same as", record.linked_to != null && `number ${record.linked_to + 1}, an identical request`],
   ];
