@@ -156,6 +156,7 @@ class BulkJob:
         self._balance_before: float | None = None
         self._is_emulated = emulated
         self._freezes_before = 0
+        self._runs, self._worked = 1, 0.0
         self.summary: JobSummary | None = None
 
     def __repr__(self) -> str:
@@ -283,9 +284,11 @@ class BulkJob:
             raise cancelled
 
     async def _take_in(self) -> None:
+        await self._journal.end_run()  # before what the last one left gets newer instants
         intake = await take_in(
             self._journal, self._folder, self._source, self._terms, at=self._clock.time()
         )
+        await self._journal.begin_run(self._started_at)
         self._counters.begin(intake)
         self._budget.spent = intake.totals.credits + intake.totals.unknown_credits
         self._disk.note(await self._journal.largest())
@@ -340,6 +343,7 @@ class BulkJob:
             await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
             self._counters.take(await self._journal.totals())
             self._is_emulated |= await self._journal.meta("emulated") is not None
+            self._runs, self._worked = await self._journal.end_run(self._clock.time())
         self.summary = self._sum_up(await self._last_balance())
         with forgiving:
             await self._in_leavable_thread(self._write_results, self.summary)
@@ -385,6 +389,8 @@ class BulkJob:
             manifest="the journal" if self._source is None else self._source.name,
             started_at=self._started_at,
             finished_at=self._clock.time(),
+            runs=self._runs,
+            seconds=self._worked,
             total=stats.total,
             done=stats.done,
             failed=stats.failed,

@@ -107,6 +107,11 @@ class Totals:
     price_missing: float
 
 
+_LAST_SIGN = """
+SELECT max(coalesce(max(sent_at), 0), coalesce(max(finished_at), 0)) FROM items
+"""
+
+
 class Journal:
     """The journal of one job. Methods that return awaitables are durable once awaited.
 
@@ -281,6 +286,37 @@ class Journal:
         """Return what was written beside the items, or None."""
         return await self.store.submit(lambda db: _meta(db, name))
 
+    async def begin_run(self, at: float) -> None:
+        """Note that a run has begun."""
+
+        def write(db: sqlite3.Connection) -> None:
+            _put(db, "runs", int(_meta(db, "runs") or 0) + 1)
+            _put(db, "run_began", at)
+
+        await self.store.submit(write)
+
+    async def end_run(self, at: float | None = None) -> tuple[int, float]:
+        """Add the run that is on, if any, to those before it.
+
+        Args:
+            at: When it ended; None for one that died, which counts until its last sign of life.
+
+        Returns:
+            How many runs there were, and how long they took together [s].
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[int, float]:
+            worked = float(_meta(db, "worked") or 0)
+            began = _meta(db, "run_began")
+            if began is not None:
+                ended = db.execute(_LAST_SIGN).fetchone()[0] if at is None else at
+                worked += max(0.0, ended - float(began))
+                _put(db, "worked", worked)
+                db.execute("DELETE FROM meta WHERE name = 'run_began'")
+            return int(_meta(db, "runs") or 0), worked
+
+        return await self.store.submit(write)
+
     async def belong_to(self, service: str) -> str:
         """Bind the job to a service, unless another one has done anything for it.
 
@@ -299,6 +335,10 @@ class Journal:
             return service
 
         return await self.store.submit(write)
+
+
+def _put(db: sqlite3.Connection, name: str, value: object) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, str(value)))
 
 
 def _meta(db: sqlite3.Connection, name: str) -> str | None:

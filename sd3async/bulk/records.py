@@ -117,6 +117,9 @@ class JobSummary:
         service: The service that the job belongs to: its base URL, or `emulator`.
         emulated: Whether there are images of the emulator among those of the job.
         missing: Done and paid for, but the image is gone or empty.
+        runs: How often the job was run, this time included.
+        seconds: How long all these runs took together [s]; one that died counts until its last
+            sign of life.
     """
 
     name: str
@@ -141,3 +144,5 @@ class JobSummary:
     service: str = ""
     emulated: bool = False
     missing: int = 0
+    runs: int = 1
+    seconds: float = 0.0

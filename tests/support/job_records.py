@@ -57,6 +57,7 @@ def summary(records: list[ItemRecord], **facts: Any) -> JobSummary:
         "manifest": "prompts.jsonl",
         "started_at": BEGAN,
         "finished_at": BEGAN + 90.5,
+        "seconds": 90.5,
         "total": len(records),
         "done": count("done"),
         "failed": count("failed"),

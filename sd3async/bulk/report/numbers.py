@@ -67,7 +67,7 @@ class Group:
         self.items += 1
         self.states[record.state] += 1
         self.credits += record.credits
-        if record.linked_to is None:
+        if record.linked_to is None and record.state != "missing":
             self.bytes += record.size or 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,6 +99,7 @@ class JobNumbers:
         self.tags = Names()
         self._durations: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self._timeline = TimelineCounter()
+        self._ended = 0
 
     def add(self, record: ItemRecord) -> None:
         """Count an item."""
@@ -117,6 +118,7 @@ class JobNumbers:
         for name, seconds in record.timings.items():
             self._durations[name].append(seconds)
         if record.finished_at is not None and record.state in _ENDED:
+            self._ended += 1
             self._timeline.add(record.finished_at, done=record.state in ("done", "missing"))
 
     def timeline(self) -> Timeline:
@@ -156,8 +158,16 @@ class JobNumbers:
             "by_model": {name: group.to_dict() for name, group in self.models.items()},
             "errors": [{"kind": kind, "count": n} for kind, n in self.errors.most_common()],
             "latency": {name: distribution(taken) for name, taken in self._durations.items()},
-            "rate": {"ceiling": summary.ceiling, **self.timeline().to_dict()},
+            "rate": {
+                "ceiling": summary.ceiling,
+                "mean": self._mean_rate(summary.seconds),
+                **self.timeline().to_dict(),
+            },
         }
+
+    def _mean_rate(self, seconds: float) -> float | None:
+        """Return the items that ended per second of work, over all runs."""
+        return round(self._ended / seconds, 4) if seconds > 0 else None
 
     @staticmethod
     def _group(groups: defaultdict[str, Group], name: str) -> Group:
@@ -186,7 +196,8 @@ def _job(summary: JobSummary) -> dict[str, Any]:
         "emulated": summary.emulated,
         "started_at": _iso(summary.started_at),
         "finished_at": _iso(summary.finished_at),
-        "seconds": round(summary.finished_at - summary.started_at, 3),
+        "runs": summary.runs,
+        "seconds": round(summary.seconds, 3),
     }
 
 

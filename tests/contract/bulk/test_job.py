@@ -370,3 +370,35 @@ async def test_a_wrong_option_is_refused_before_the_folder_is_made(
 
     assert not here.out.exists()
     assert here.emulator.requests == []
+
+
+async def test_time_is_that_of_all_runs_and_not_of_the_pause_between(site: Any) -> None:
+    """A job that was resumed for its last image would be told to have taken a second."""
+    here = await site(latency=20.0)
+    async with here.job(["one"]) as first:
+        await first.run()
+    await asyncio.sleep(3600)
+    async with here.job(["one", "two"]) as second:
+        await second.run()
+
+    one, two = first.summary, second.summary
+    assert (one.runs, two.runs) == (1, 2)
+    assert one.seconds == pytest.approx(one.finished_at - one.started_at)
+    assert two.seconds == pytest.approx(one.seconds + two.finished_at - two.started_at)
+    assert 40 < two.seconds < 60
+
+
+async def test_a_run_that_died_counts_until_its_last_sign_of_life(site: Any) -> None:
+    """The hours of a run that was killed would be missing from the time of the job."""
+    here = await site(latency=20.0)
+    with pytest.raises(asyncio.CancelledError):
+        async with here.job(["one"]) as first:
+            await first.run()
+            raise asyncio.CancelledError
+    assert first.summary is None
+    await asyncio.sleep(3600)
+    async with here.job(["one"]) as second:
+        await second.run()
+
+    assert second.summary.runs == 2
+    assert 20 < second.summary.seconds < 40

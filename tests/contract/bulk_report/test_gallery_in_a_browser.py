@@ -474,3 +474,29 @@ def test_the_narrowest_phone_does_not_scroll_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == 320
     values = "Array.from(document.querySelectorAll('.tiles dd'))"
     assert not page.evaluate(f"{values}.some((one) => one.scrollWidth > one.clientWidth)")
+
+
+def test_the_head_tells_all_runs_and_no_path_of_this_machine(
+    tmp_path: Path, open_page: Open
+) -> None:
+    """The page would tell whoever gets it where files lie, and pass the last run for the job."""
+    manifest = "/home/somebody/work/prompts.jsonl"
+    write(tmp_path, [done(i) for i in range(90)], manifest=manifest, runs=3, seconds=60.0)
+    page = open_page(tmp_path).page
+
+    expect(page.locator("#origin")).to_contain_text("prompts.jsonl")
+    expect(page.locator("#origin")).to_contain_text("last run")
+    expect(page.locator(".masthead")).not_to_contain_text("somebody")
+    expect(page.locator(".tiles")).to_contain_text("1 min 0 sin 3 runs")
+    expect(page.locator("#timeline-readout")).to_contain_text("mean 1.5")
+
+
+def test_a_jpeg_that_came_for_a_png_is_called_one(tmp_path: Path, open_page: Open) -> None:
+    """Whoever asked for PNG would take a lossy picture for the one that was asked for."""
+    write(tmp_path, [done(0, content_type="image/jpeg"), done(1)])
+    page = open_page(tmp_path).page
+
+    expect(page.locator(".card").nth(0)).to_contain_text("JPEG, not PNG")
+    expect(page.locator(".card").nth(1)).not_to_contain_text("not PNG")
+    page.locator(".card").nth(0).click()
+    expect(page.locator("#viewer-rows")).to_contain_text("image/jpeg · JPEG, not PNG")

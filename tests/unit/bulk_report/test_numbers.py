@@ -74,6 +74,26 @@ def test_a_linked_item_adds_no_bytes_time_or_latency(tmp_path: Path) -> None:
     assert sum(sum(spell["done"]) for spell in report["rate"]["spells"]) == 1
 
 
+def test_what_is_gone_takes_no_room(tmp_path: Path) -> None:
+    """The page would say that megabytes are there which were deleted."""
+    report = report_of([done(0), done(1, state="missing")], tmp_path)
+
+    assert report["bytes"] == report["by_model"]["sd3.5-large"]["bytes"] == 1000
+    assert report["by_state"] == {"done": 1, "missing": 1}
+
+
+def test_a_job_in_three_runs_has_the_time_and_the_rate_of_all(tmp_path: Path) -> None:
+    """A last run that only counts would make a night's job look like one of a second."""
+    records = [done(i) for i in range(90)]
+    told = summary(records, finished_at=BEGAN + 1, runs=3, seconds=60.0)
+
+    write_reports(tmp_path, lambda: records, told)
+    report = json.loads((tmp_path / "report.json").read_text())
+
+    assert (report["job"]["runs"], report["job"]["seconds"]) == (3, 60.0)
+    assert report["rate"]["mean"] == 1.5
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=300))
 def test_percentiles_are_samples_that_split_as_they_say(samples: list[float]) -> None:
     """A percentile would not be one: too few samples at or below it, or too many below."""
@@ -149,6 +169,7 @@ def test_the_rate_is_that_of_ended_items(tmp_path: Path) -> None:
 
     assert rate == {
         "ceiling": 15.0,
+        "mean": round(12 / 90.5, 4),
         "bucket": 1,
         "spells": [
             {"start": int(BEGAN), "done": [1] * 10, "failed": [0, 0, 0, 2, 0, 0, 0, 0, 0, 0]}

@@ -3,10 +3,10 @@
 function showSummary(job) {
   find("name").textContent = job.job.name;
   find("origin").textContent = [
-    job.job.manifest,
+    nameOf(job.job.manifest),
     job.job.emulated ? "emulated: drawn by the emulator, made by no model" : "",
     job.job.service === "emulator" ? "" : job.job.base_url,
-    moment(Date.parse(job.job.started_at) / 1000),
+    (job.job.runs > 1 ? "last run " : "") + moment(Date.parse(job.job.started_at) / 1000),
   ]
     .filter(Boolean)
     .join("  ·  ");
@@ -14,12 +14,15 @@ function showSummary(job) {
   if (job.rate.spells.length) new Timeline(job.rate);
 }
 
+// The page may be read anywhere: where the manifest lay is for report.json to say.
+const nameOf = (path) => path.split(/[\\/]/).at(-1);
+
 function tiles({ job, items, money: spent, requests, latency, bytes }) {
   const rows = [
     ["Images", items.done, `of ${numbers.format(items.total)}, ${bytesInWords(bytes)}`],
     ["Failed", items.failed, items.invalid ? many(items.invalid, "invalid line") : "", "bad"],
     ["Credits", spent.credits, moneyNote(spent)],
-    ["Time", durationInWords(job.seconds), latencyNote(latency)],
+    ["Time", durationInWords(job.seconds), timeNote(job.runs, latency)],
     ["Retries", requests.retried, `of ${many(requests.attempts, "request")}`],
     ["Frozen", requests.frozen, requests.frozen ? "stopped by a 429" : "no 429", "odd"],
     ["Possibly paid", spent.possibly_paid, "without an image", "odd"],
@@ -47,6 +50,7 @@ function moneyNote({ dollars, balance_after: balance }) {
   return money.format(dollars) + left;
 }
 
-function latencyNote({ total }) {
-  return total ? `p50 ${durationInWords(total.p50)}, p99 ${durationInWords(total.p99)}` : "";
+function timeNote(runs, { total }) {
+  const latency = total && `p50 ${durationInWords(total.p50)}, p99 ${durationInWords(total.p99)}`;
+  return [runs > 1 && `in ${numbers.format(runs)} runs`, latency].filter(Boolean).join("; ");
 }

@@ -31,12 +31,12 @@ class Timeline {
 
   #summary() {
     const rates = this.#buckets().map((bucket) => bucket.rate);
-    const mean = rates.reduce((sum, rate) => sum + rate, 0) / rates.length;
     const peak = Math.max(...rates);
     // The limit counts 10 s windows, so a burst in shorter steps breaks no rule.
     const remark = this.rate.ceiling && peak > this.rate.ceiling ? " in a burst" : "";
     const ceiling = this.rate.ceiling ? `, ceiling ${numbers.format(this.rate.ceiling)}` : "";
-    return `mean ${numbers.format(mean)}, peak ${numbers.format(peak)}${remark}${ceiling}`;
+    const mean = this.rate.mean == null ? "" : `mean ${numbers.format(this.rate.mean)}, `;
+    return `${mean}peak ${numbers.format(peak)}${remark}${ceiling}`;
   }
 
   draw() {
