@@ -279,7 +279,7 @@ def _progress_bar(
             failed=len(outcomes) - len(images),
             in_flight=len(fan.tasks),
             credits=sum(image.credits for image in images),
-            ceiling=fan.client.ceiling,
+            usage=progress.Usage.of(fan.client),
             frozen_for=fan.client.frozen_for,
         )
 

@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import Any, Self, TextIO, cast
 
 import attrs
 from rich.columns import Columns
@@ -22,9 +22,42 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from sd3async.client import SD3Client
+
 _RATE_MEMORY = 60.0  # [s] the rate shown is that of the last minute
 LINE_PERIOD = 10.0
 """Between two lines without a terminal [s]."""
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """How much of a rate limit is taken, in the window that the server counts.
+
+    Attributes:
+        sent: Requests of the last period, whoever sent them.
+        allowed: Requests in any period, over all keys.
+        period: Length of the window [s].
+        of_others: How many of `sent` are of other processes that share a key.
+    """
+
+    sent: int
+    allowed: int
+    period: float
+    of_others: int = 0
+
+    @classmethod
+    def of(cls, client: SD3Client) -> Self | None:
+        """Return what is taken of a client's limit now; None when it has none."""
+        limit = client.rate_limit
+        if limit.is_unlimited:
+            return None
+        states = [client.limiter_state(key) for key in range(client.keys)]
+        return cls(
+            sent=sum(state.in_window for state in states),
+            allowed=limit.max_requests * len(states),
+            period=limit.period,
+            of_others=sum(state.of_others for state in states),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +70,7 @@ class Snapshot:
         in_flight: Requests under way.
         total: Requests in all, or None when that is not known.
         credits: Spent so far, at the documented prices.
-        ceiling: Requests that the limit allows, over all keys [1/s]; 0 or infinite for none.
+        usage: How much of the rate limit is taken; None without a limit.
         frozen_for: How long every key is still shut out [s]; 0 when one is not.
         note: More words at the end of the line.
     """
@@ -47,7 +80,7 @@ class Snapshot:
     in_flight: int
     total: int | None = None
     credits: float = 0.0
-    ceiling: float = 0.0
+    usage: Usage | None = None
     frozen_for: float = 0.0
     note: str = ""
 
@@ -99,30 +132,47 @@ class Pace:
         return rate, now.frozen_for + rest * worked / ended
 
 
-def words(snapshot: Snapshot, rate: float, left: float | None = None) -> str:
-    """Return one line that says it all.
+def words(
+    snapshot: Snapshot, rate: float, left: float | None = None, *, width: float = math.inf
+) -> str:
+    """Return one line that says it all, or what fits.
 
     Args:
         snapshot: The numbers.
         rate: Requests ended per second.
         left: What the rest will take [s]; None when nothing can be said.
+        width: Most characters; the least important facts go first.
     """
-    of_total = "" if snapshot.total is None else f" / {snapshot.total:,}"
-    has_ceiling = 0 < snapshot.ceiling < math.inf
-    parts = [
-        f"{snapshot.done:,}{of_total} done",
-        f"{snapshot.failed:,} failed",
-        f"{snapshot.in_flight:,} in flight",
-        f"{rate:.1f}/s" + (f" of {snapshot.ceiling:.1f}/s" if has_ceiling else ""),
-        f"{snapshot.credits:,.1f} credits",
-    ]
-    if snapshot.frozen_for:
-        parts.append(f"frozen for {math.ceil(snapshot.frozen_for)} s")
+    facts = list(_facts(snapshot, rate))
     if left is not None:
-        parts.append(f"about {timedelta(seconds=round(left))} left")
+        facts.append((4, _left_words(left)))
     if snapshot.note:
-        parts.append(snapshot.note)
-    return ", ".join(parts)
+        facts.append((4, snapshot.note))
+    while len(line := ", ".join(fact for _, fact in facts)) > width and len(facts) > 1:
+        facts.remove(min(facts))
+    return line if len(line) <= width else f"{line[: int(width) - 1]}…"
+
+
+def _facts(snapshot: Snapshot, rate: float) -> Iterator[tuple[int, str]]:
+    """Yield how important a fact is, and its words."""
+    of_total = "" if snapshot.total is None else f" / {snapshot.total:,}"
+    yield 6, f"{snapshot.done:,}{of_total} done"
+    yield 5 if snapshot.failed else 0, f"{snapshot.failed:,} failed"
+    yield 1, f"{snapshot.in_flight:,} in flight"
+    if (usage := snapshot.usage) is None:
+        yield 3, f"{rate:.1f}/s"
+    else:
+        # What ends in a minute may be what was sent in more, and would read like a breach.
+        yield 3, f"{usage.sent:,} of {usage.allowed:,} in {usage.period:g} s"
+        if usage.of_others:
+            yield 2, f"{usage.of_others:,} by others"
+    yield 2, f"{snapshot.credits:,.10g} credits"
+    if snapshot.frozen_for:
+        yield 5, f"frozen for {math.ceil(snapshot.frozen_for)} s"
+
+
+def _left_words(left: float) -> str:
+    return f"about {timedelta(seconds=round(left))} left"
 
 
 class _MaybeGone:
@@ -176,7 +226,7 @@ def display(
     say = partial(console.print, highlight=False, markup=False, soft_wrap=True)
     pace = Pace(read())
     if console.is_terminal:
-        with Live(get_renderable=lambda: _draw(read(), pace), console=console):
+        with Live(get_renderable=lambda: _draw(read(), pace, console.width), console=console):
             yield say
         return
 
@@ -200,11 +250,13 @@ def display(
     print_now()
 
 
-def _draw(snapshot: Snapshot, pace: Pace) -> RenderableType:
+def _draw(snapshot: Snapshot, pace: Pace, width: int) -> RenderableType:
     style = "yellow" if snapshot.frozen_for else ""
-    line = Text(words(snapshot, *pace.speed(snapshot)), style)
+    rate, left = pace.speed(snapshot)
+    line = Text(words(snapshot, rate, width=width), style, no_wrap=True)
     if snapshot.total is None:
         return line
     total = max(1, snapshot.total)
     bar = ProgressBar(total=total, completed=snapshot.ended, width=40)
-    return Group(Columns([bar, f"{snapshot.ended / total:.0%}"]), line)
+    done = f"{snapshot.ended / total:.0%}"
+    return Group(Columns([bar, done if left is None else f"{done}, {_left_words(left)}"]), line)

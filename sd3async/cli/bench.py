@@ -35,7 +35,7 @@ from sd3async.cli.options import (
 from sd3async.client import SD3Client
 from sd3async.models.fields import OUTPUT_FORMATS
 from sd3async.models.requests import SD3_MODELS
-from sd3async.progress import Snapshot, display
+from sd3async.progress import Snapshot, Usage, display
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -441,7 +441,7 @@ def _display(client: SD3Client, load: Load, words: str) -> AbstractContextManage
             in_flight=load.in_flight,
             credits=load.credits,
             note=words,
-            ceiling=client.ceiling,
+            usage=Usage.of(client),
             frozen_for=client.frozen_for,
         )
 

@@ -39,7 +39,7 @@ from sd3async.cli.options import (
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
 from sd3async.models.requests import REQUEST_TYPES
-from sd3async.progress import Snapshot, display, stderr_console
+from sd3async.progress import Snapshot, Usage, display, stderr_console
 
 FORMATS = ("files", "webdataset", "parquet")
 
@@ -397,7 +397,7 @@ def _progress(client: SD3Client, job: BulkJob) -> Generator[None]:
             in_flight=stats.in_flight,
             total=before.held,
             credits=stats.credits_spent,
-            ceiling=client.ceiling,
+            usage=Usage.of(client),
             frozen_for=client.frozen_for,
         )
 

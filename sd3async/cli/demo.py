@@ -21,7 +21,7 @@ from sd3async.cli.exits import ALL_DONE, SOME_FAILED, Interrupted, echo_result, 
 from sd3async.cli.options import EMULATED_KEY, json_option, print_json
 from sd3async.client import SD3Client
 from sd3async.limiter import RateLimit
-from sd3async.progress import Snapshot, display
+from sd3async.progress import Snapshot, Usage, display
 from sd3async.retry import CUT_OFF, RetryPolicy
 from sd3async.telemetry import Done, Event, Frozen, Retried
 
@@ -248,7 +248,7 @@ class _Progress:
             failed=stats.failed,
             in_flight=stats.in_flight,
             credits=stats.credits_spent,
-            ceiling=client.ceiling,
+            usage=Usage.of(client),
             frozen_for=client.frozen_for,
         )
 

@@ -1,12 +1,15 @@
 import io
+import re
 import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from sd3async.emulator.virtual_time import VirtualClock
-from sd3async.progress import Pace, Snapshot, display, words
+from sd3async.progress import Pace, Snapshot, Usage, display, words
 
 PATIENCE = 10.0  # [s] for a thread that has something to do
 
@@ -27,26 +30,88 @@ def pace(clock: VirtualClock) -> Pace:
     return Pace(snapshot(), clock.monotonic)
 
 
+USAGE = Usage(sent=148, allowed=150, period=10.0, of_others=12)
+
+
 def test_the_line_names_every_number() -> None:
     """A number that matters would be missing from the line."""
     numbers = Snapshot(
-        done=1200, failed=3, in_flight=45, total=5000, credits=7800, ceiling=15, note="resumed"
+        done=1200, failed=3, in_flight=45, total=5000, credits=7800, usage=USAGE, note="resumed"
     )
 
     line = words(numbers, 14.94, left=253)
 
     assert line == (
-        "1,200 / 5,000 done, 3 failed, 45 in flight, 14.9/s of 15.0/s, 7,800.0 credits, "
-        "about 0:04:13 left, resumed"
+        "1,200 / 5,000 done, 3 failed, 45 in flight, 148 of 150 in 10 s, 12 by others, "
+        "7,800 credits, about 0:04:13 left, resumed"
     )
 
 
-@pytest.mark.parametrize("ceiling", [0.0, float("inf")], ids=["none", "unlimited"])
-def test_without_a_limit_no_ceiling_is_shown(ceiling: float) -> None:
-    """A run without a limit would be compared with a ceiling of infinity."""
-    line = words(Snapshot(done=1, failed=0, in_flight=0, ceiling=ceiling), 2.0)
+def test_a_rate_is_never_held_against_another_windows_limit() -> None:
+    """What ends in a minute and was sent in more would read like a breach: 16.9/s of 15.0/s."""
+    line = words(Snapshot(done=1014, failed=0, in_flight=0, usage=USAGE), 16.9)
 
-    assert "2.0/s, " in line
+    assert "148 of 150 in 10 s" in line
+    assert "/s" not in line
+
+
+def test_nobody_else_is_named_where_there_is_nobody() -> None:
+    """Whoever is alone would wonder about the others."""
+    usage = Usage(sent=148, allowed=150, period=10.0)
+
+    assert "others" not in words(Snapshot(done=1, failed=0, in_flight=0, usage=usage), 1.0)
+
+
+def test_without_a_limit_the_speed_is_shown() -> None:
+    """A run without a limit would not tell how fast it is."""
+    assert "2.0/s, " in words(Snapshot(done=1, failed=0, in_flight=0), 2.0)
+
+
+@given(
+    st.integers(0, 10**7),
+    st.integers(0, 10**7),
+    st.integers(0, 10**4),
+    st.floats(0, 1e9),
+    st.floats(0, 3600),
+    st.text("abcdef ", max_size=200),
+    st.sampled_from([40, 80, 120]),
+)
+def test_the_line_is_never_longer_than_it_may_be(
+    done: int, failed: int, flying: int, spent: float, frozen: float, note: str, width: int
+) -> None:
+    """It would wrap, and the bar above it be drawn again and again down the screen."""
+    numbers = Snapshot(
+        done=done,
+        failed=failed,
+        in_flight=flying,
+        total=10**7,
+        credits=spent,
+        usage=USAGE,
+        frozen_for=frozen,
+        note=note,
+    )
+
+    line = words(numbers, 15.0, left=9e6, width=width)
+
+    assert len(line) <= width
+    assert line.startswith(f"{done:,} / 10,000,000 done"[: width - 1])
+
+
+def test_a_lock_out_and_failures_are_the_last_to_go() -> None:
+    """At 80 columns the line would keep its small change and lose the reason of the standstill."""
+    numbers = Snapshot(
+        done=1_200_000,
+        failed=31_000,
+        in_flight=150,
+        total=5_000_000,
+        credits=7_800_000.5,
+        usage=USAGE,
+        frozen_for=59.2,
+    )
+
+    assert words(numbers, 15.0, width=80) == (
+        "1,200,000 / 5,000,000 done, 31,000 failed, 148 of 150 in 10 s, frozen for 60 s"
+    )
 
 
 def test_a_freeze_is_said_in_whole_seconds_and_never_as_zero() -> None:
@@ -170,3 +235,23 @@ def test_a_bar_needs_a_total() -> None:
 
     assert "%" not in stream.getvalue()
     assert "3 done" in stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_is_drawn_fits_the_terminal(width: int, clock: VirtualClock) -> None:
+    """A line that wraps is left behind on the screen at each of four drawings a second."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    numbers = Snapshot(
+        done=1200, failed=3, in_flight=145, total=5000, credits=7800.5, usage=USAGE, frozen_for=60
+    )
+
+    with display(lambda: numbers, console=console):
+        pass
+
+    lines = re.sub(r"\x1b\[[^A-Za-z]*[A-Za-z]", "", stream.getvalue()).splitlines()
+    told = {line.strip() for line in lines if "done" in line}
+    assert len(told) == 1
+    assert "1,200 / 5,000 done" in told.pop()
+    assert "frozen" in stream.getvalue() or width < 80
+    assert max(map(len, lines)) <= width
