@@ -43,6 +43,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 11,
     "grid.color": "#e5e7eb",
     "legend.frameon": False,
+    "svg.fonttype": "none",  # words stay words: a fifth of the size, and they can be searched
     "svg.hashsalt": "sd3async",  # the same numbers give the same file
 }
 """How every picture looks."""

@@ -365,7 +365,9 @@ def test_prompts_in_styles_and_seeds_stand_in_a_table(styles: Path, open_page: O
     assert heads.nth(1).locator("th").all_inner_texts() == ["seed 7", "seed 8", "seed 9"] * 2
     assert page.locator("tbody th").all_inner_texts() == ["a fox", "a boat"]
     boat = page.locator("tbody tr").nth(1).locator("[data-index]")
-    assert [one.get_attribute("data-index") for one in boat.all()] == list("6789") + ["10", "11"]
+    assert [one.get_attribute("data-index") for one in boat.all()] == [
+        str(index) for index in range(6, 12)
+    ]
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(2)
 

@@ -108,6 +108,15 @@ def test_the_same_numbers_give_the_same_picture(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_words_in_a_picture_are_words(tmp_path: Path) -> None:
+    """Outlines of letters would be most of a picture, and no search would find a word in it."""
+    plots.save(plots.draw_parts(Report.of(a_session())), tmp_path / "a.svg", "svg")
+
+    picture = (tmp_path / "a.svg").read_text()
+    assert picture.count("<text") > 5
+    assert 'id="DejaVu' not in picture
+
+
 def test_a_comparison_names_what_differs_and_what_only_one_ran() -> None:
     """A ratio of two different things is worse than none."""
     before = a_session(repeats=2)
