@@ -1,6 +1,7 @@
 """`sd3async limits`: what processes share, for people and for programs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,17 @@ def test_a_way_to_share_that_makes_no_sense_is_refused(run: Run) -> None:
     assert result.exit_code == 2
     assert "share" in result.output
     assert "secret" not in result.output
+
+
+def test_the_progress_of_a_job_tells_the_part_of_others(
+    run: Run, sd3_emulator_factory: EmulatorFactory, tmp_path: Path
+) -> None:
+    """Whoever shares a key would wonder where the limit of a slow job has gone."""
+    server = sd3_emulator_factory(image_bytes=2_000)
+    for name in ("fox.png", "vixen.png"):
+        assert run("generate", "a fox", "-o", name, "--base-url", server.url).exit_code == 0
+    (tmp_path / "prompts.txt").write_text("a boat\na barge\n")
+
+    job = run("bulk", str(tmp_path / "prompts.txt"), "--out", "out", "--base-url", server.url)
+
+    assert re.search(r"2 / 2 done, .* of 150 in 10 s, 2 by others, 13 credits", job.stderr)
