@@ -12,6 +12,7 @@ import attrs
 
 from sd3async.bulk.records import ItemRecord, JobSummary
 from sd3async.bulk.report.timeline import Timeline, TimelineCounter
+from sd3async.endpoints import find_service
 
 SCHEMA_VERSION = 1
 """Of `report.json`; a reader should refuse a higher one."""
@@ -82,7 +83,10 @@ class Group:
 
 def model_of(record: ItemRecord) -> str:
     """Return the model's name; endpoints that have only one go by their own."""
-    return str(record.request.get("model") or record.endpoint)
+    named = record.request.get("model")
+    if not named and record.endpoint == "sd3":
+        named = find_service(record.service).default_model  # the client filled it in
+    return str(named or record.endpoint)
 
 
 class JobNumbers:

@@ -493,6 +493,14 @@ def test_the_head_tells_all_runs_and_no_path_of_this_machine(
     expect(page.locator("#timeline-readout")).to_contain_text("mean 1.5")
 
 
+def test_a_job_of_one_burst_has_no_mean_beyond_the_ceiling(tmp_path: Path, open_page: Open) -> None:
+    """Forty images in two seconds would read like a breach of 15 a second."""
+    write(tmp_path, [done(i, finished_at=BEGAN + i / 20) for i in range(40)], seconds=1.8)
+    page = open_page(tmp_path).page
+
+    expect(page.locator("#timeline-readout")).to_have_text("peak 20 in a burst, ceiling 15")
+
+
 def test_a_jpeg_that_came_for_a_png_is_called_one(tmp_path: Path, open_page: Open) -> None:
     """Whoever asked for PNG would take a lossy picture for the one that was asked for."""
     write(tmp_path, [done(0, content_type="image/jpeg"), done(1)])

@@ -74,6 +74,18 @@ def test_a_linked_item_adds_no_bytes_time_or_latency(tmp_path: Path) -> None:
     assert sum(sum(spell["done"]) for spell in report["rate"]["spells"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("service", "model"),
+    [("emulator", "sd3.5-large"), ("https://api.mjdjourney.cn/sd", "sd3-large")],
+)
+def test_an_image_of_a_line_without_a_model_has_the_default_one(service: str, model: str) -> None:
+    """The card would name the endpoint, and nobody could tell what made the image."""
+    numbers = JobNumbers()
+    numbers.add(done(0, request={"endpoint": "sd3", "prompt": "a fox"}, service=service))
+
+    assert list(numbers.models) == [model]
+
+
 def test_what_is_gone_takes_no_room(tmp_path: Path) -> None:
     """The page would say that megabytes are there which were deleted."""
     report = report_of([done(0), done(1, state="missing")], tmp_path)

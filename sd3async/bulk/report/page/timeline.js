@@ -35,8 +35,9 @@ class Timeline {
     // The limit counts 10 s windows, so a burst in shorter steps breaks no rule.
     const remark = this.rate.ceiling && peak > this.rate.ceiling ? " in a burst" : "";
     const ceiling = this.rate.ceiling ? `, ceiling ${numbers.format(this.rate.ceiling)}` : "";
-    const mean = this.rate.mean == null ? "" : `mean ${numbers.format(this.rate.mean)}, `;
-    return `${mean}peak ${numbers.format(peak)}${remark}${ceiling}`;
+    // A job shorter than a window has no mean that says anything about the limit.
+    const hasMean = this.rate.mean != null && this.rate.mean <= Math.min(peak, this.rate.ceiling ?? peak);
+    return `${hasMean ? `mean ${numbers.format(this.rate.mean)}, ` : ""}peak ${numbers.format(peak)}${remark}${ceiling}`;
   }
 
   draw() {
