@@ -35,8 +35,11 @@ _EXTRA_OF_MODULE = {
 }
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a program that people started. All three do what Ctrl-C does."""
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+"""What ends a program that people started. Each does what Ctrl-C does."""
+
+if sys.platform != "win32":
+    SIGNALS.append(signal.SIGHUP)
 
 
 class Interrupted(click.ClickException):
