@@ -18,10 +18,10 @@ from sd3async.errors import (
     SD3Error,
     ServerError,
 )
-from sd3async.models.fields import Choice, Number, to_seconds
+from sd3async.models.fields import Choice, Number, Seconds, to_seconds
 
 _RETRYABLE_5XX = PROXY_FAILURES | {500, 503, 529}
-_SECONDS = Number(0, 86_400)
+_SECONDS = Seconds(0, 86_400)
 CUT_OFF = "cut off"
 """What a call met that its caller cancelled."""
 

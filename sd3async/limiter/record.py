@@ -72,5 +72,4 @@ def _read_words(words: bytes) -> tuple[RateLimit, str]:
 
 @functools.lru_cache
 def _write_words(limit: RateLimit, base_url: str) -> bytes:
-    shared = attrs.asdict(limit) | {"max_rate": None}  # which is each process's own
-    return json.dumps({"limit": shared, "base_url": base_url}).encode()
+    return json.dumps({"limit": attrs.asdict(limit.shared), "base_url": base_url}).encode()

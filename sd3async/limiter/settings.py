@@ -7,12 +7,12 @@ from typing import Literal, Self, get_args
 import attrs
 
 from sd3async.limiter.window import CLOCK_MARGIN
-from sd3async.models.fields import ABOVE_0, AT_LEAST_ONE, SECONDS, Choice, Number, to_seconds
+from sd3async.models.fields import ABOVE_0, AT_LEAST_ONE, SECONDS, Choice, Seconds, to_seconds
 
 Shape = Literal["paced", "burst", "bucket"]
 
 _UNLIMITED = sys.maxsize
-_NOT_NEGATIVE = Number(0, words="a number of seconds, 0 or more,")
+_NOT_NEGATIVE = Seconds(0, words="a number of seconds, 0 or more,")
 _SPREAD_OF_BURSTS = 10  # times the ceiling
 _BUCKET_BURST = 4  # tokens
 _BUCKET_BURST_SHARE = 0.03  # of the limit: what goes at once is lost to the lasting rate
@@ -33,11 +33,10 @@ class RateLimit:
         delay_bound: The most by which the way from writing a request to the server's counting it
             may vary [s]; at least 0. The promise of the limiter rests on it.
         max_rate: Send no faster than this [requests/s], evenly spaced; None for no such limit.
-        shape: `"paced"` lets an idle client's first `max_requests` leave within a
-            tenth of the period, then goes
-            evenly; no kind of server refuses it. `"burst"` repeats the burst every period: a
-            little faster, and safe on every kind but the two-window counter. `"bucket"` is
-            aiolimiter's token bucket, smooth from the first second.
+        shape: `"paced"` lets an idle client's first `max_requests` leave within a tenth of the
+            period, then goes evenly; no kind of server refuses it. `"burst"` repeats the burst
+            every period: a little faster, and safe on every kind but the two-window counter.
+            `"bucket"` is aiolimiter's token bucket, smooth from the first second.
 
     Raises:
         InvalidRequestError: A value is out of its bounds; the message names field, value and
@@ -68,6 +67,11 @@ class RateLimit:
     def is_unlimited(self) -> bool:
         """Whether this is `RateLimit.unlimited()`."""
         return self.max_requests == _UNLIMITED
+
+    @property
+    def shared(self) -> Self:
+        """The limit as processes share it: how fast each of them sends at most is its own matter."""
+        return attrs.evolve(self, max_rate=None)
 
     @property
     def spacing(self) -> float:

@@ -72,13 +72,7 @@ def open_supplies(
 
 def identity(key: str, base_url: str, limit: RateLimit) -> str:
     """Return a name for what is shared, from which nobody can tell the key."""
-    values = attrs.asdict(limit)
-    del values["max_rate"]  # each process has its own, and all of them the same limit
-    numbers = (float, int)
-    words = [
-        repr(float(value) if isinstance(value, numbers) else value) for value in values.values()
-    ]
-    promise = [base_url, *words]
+    promise = [base_url, *map(repr, attrs.astuple(limit.shared))]
     return hashlib.blake2b(
         "\n".join(promise).encode(), key=_digest(key), digest_size=12
     ).hexdigest()

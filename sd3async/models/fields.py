@@ -198,7 +198,16 @@ class Number(Rule):
         return number
 
 
+@attrs.frozen
+class Seconds(Number):
+    """A number of seconds between two bounds, both included."""
+
+    def plain(self, field: str, value: object) -> float:
+        """Return such a number as a float: 10 and 10.0 are one limit to those who share it."""
+        return float(super().plain(field, value))
+
+
 SEED = Number(0, MAX_SEED, whole=True)
 AT_LEAST_ONE = Number(1, whole=True, words="a whole number of at least 1")
 ABOVE_0 = Number(math.ulp(0), words="a number above 0")
-SECONDS = Number(math.ulp(0), words="a number of seconds above 0")
+SECONDS = Seconds(math.ulp(0), words="a number of seconds above 0")

@@ -29,7 +29,7 @@ def name_of(limit: RateLimit, key: str = "sk-1", base_url: str = "https://a.test
         RateLimit(max_rate=5),
         RateLimit(max_rate=7.5),
     ],
-    ids=str,
+    ids=["whole numbers", "a whole lock-out", "a pace", "another pace"],
 )
 def test_the_same_limit_in_other_words_is_shared(limit: RateLimit) -> None:
     """A script that wrote 10 for 10.0 had a limit of its own, and the key twice as much."""
