@@ -13,6 +13,9 @@ from sd3async.limiter.key import Key
 from sd3async.limiter.parties import Parties
 from sd3async.limiter.settings import RateLimit
 
+FORMAT = 1
+"""Part of a record's name: releases that write it otherwise must not read each other's."""
+
 _HEAD = struct.Struct("<q8sI")  # 429s so far, which every process looks at; then see `Record`
 
 

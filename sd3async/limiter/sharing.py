@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 import attrs
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
+from sd3async.limiter import record
 from sd3async.limiter.key import Key
 from sd3async.limiter.settings import RateLimit
 from sd3async.limiter.shared import SharedSupply
@@ -72,7 +73,7 @@ def open_supplies(
 
 def identity(key: str, base_url: str, limit: RateLimit) -> str:
     """Return a name for what is shared, from which nobody can tell the key."""
-    promise = [base_url, *map(repr, attrs.astuple(limit.shared))]
+    promise = [str(record.FORMAT), base_url, *map(repr, attrs.astuple(limit.shared))]
     return hashlib.blake2b(
         "\n".join(promise).encode(), key=_digest(key), digest_size=12
     ).hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sd3async._clock import SYSTEM_CLOCK
-from sd3async.limiter import RateLimit, open_supplies
+from sd3async.limiter import RateLimit, open_supplies, record
 from sd3async.limiter.shared import SharedSupply
 from sd3async.limiter.sharing import identity
 from sd3async.limiter.stores.machine import folder
@@ -47,6 +47,16 @@ def test_another_key_service_or_limit_is_not_shared() -> None:
     ]
 
     assert len({name_of(LIMIT), *others}) == 6
+
+
+def test_a_release_that_writes_it_otherwise_has_a_record_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each would take the other's for lost, and wait two periods, again and again."""
+    mine = name_of(LIMIT)
+    monkeypatch.setattr(record, "FORMAT", record.FORMAT + 1)
+
+    assert name_of(LIMIT) != mine
 
 
 def test_who_has_no_home_keeps_the_limit_for_himself(
