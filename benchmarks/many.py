@@ -233,9 +233,5 @@ def _chart(found: dict[str, dict[str, Any]], prompts: int) -> Chart:
         name="many",
         title=f"Images delivered of {prompts * _PROCESSES}, by {_PROCESSES} processes with one key",
         unit="images",
-        bars=[
-            Bar(name, images, images, images)
-            for name, case in found.items()
-            for images in [float(case["delivered"])]
-        ],
+        bars=[Bar.exact(name, float(case["delivered"])) for name, case in found.items()],
     )

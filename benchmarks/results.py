@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import attrs
 
@@ -41,6 +41,11 @@ class Bar:
     value: float
     low: float
     high: float
+
+    @classmethod
+    def exact(cls, name: str, value: float) -> Self:
+        """Return a value without a spread."""
+        return cls(name, value, value, value)
 
 
 @attrs.frozen
