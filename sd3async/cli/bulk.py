@@ -1,8 +1,8 @@
 """`sd3async bulk`: a durable job over a file of prompts."""
 
 import sys
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -345,9 +345,8 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
     return job, _exit_code(job)
 
 
-@asynccontextmanager
-async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
-    job = BulkJob(
+def _job(client: SD3Client, order: _Order) -> BulkJob:
+    return BulkJob(
         client,
         order.source,
         out=order.out,
@@ -366,8 +365,6 @@ async def _job(client: SD3Client, order: _Order) -> AsyncGenerator[BulkJob]:
         formats=order.formats,
         on_lines=Patience(),
     )
-    async with job:
-        yield job
 
 
 @contextmanager
