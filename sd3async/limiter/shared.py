@@ -8,6 +8,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -290,30 +291,8 @@ class SharedSupply(Supply):
             wanted: How many slots are wanted in all.
         """
         slack = self._slack()
-
-        def serve(key: Key, parties: Parties, now: float) -> tuple[list[Slot], float]:
-            slots: list[Slot] = []
-            turn = parties.turn(self._who, now)
-            spacing = self.limit.period / key.max_requests(now)
-            lead = max(self._store.lead, min(turn.round * spacing, _LONGEST_LEAD))
-            for is_upload in uploads[: turn.helping] if turn.held_up_until < now else ():
-                slot = key.give(
-                    now,
-                    lead=lead * _STRETCH,  # or half of them come a moment too early
-                    slack=slack,
-                    is_upload=is_upload,
-                    patience=_PATIENCE,
-                )
-                if slot is None:
-                    break
-                slots.append(slot)
-            back_at = self._comes_back(key, turn, now, lead, slots)
-            is_hungry = wanted > len(slots)
-            parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
-            return slots, back_at
-
         try:
-            slots, back_at = await self._change(serve)
+            slots, back_at = await self._change(partial(self._serve, uploads, wanted, slack))
         except StoreAwayError as error:
             self._is_away(error)
             return None
@@ -333,6 +312,36 @@ class SharedSupply(Supply):
         self._mine.extend(grant.instant for grant in grants)
         self._hand.extend(grants[1:])
         return grants[0] if grants else None
+
+    def _serve(
+        self,
+        uploads: list[bool],
+        wanted: int,
+        slack: float,
+        key: Key,
+        parties: Parties,
+        now: float,
+    ) -> tuple[list[Slot], float]:
+        """Take what this process may have of a record; return that, and when to come back."""
+        slots: list[Slot] = []
+        turn = parties.turn(self._who, now)
+        spacing = self.limit.period / key.max_requests(now)
+        lead = max(self._store.lead, min(turn.round * spacing, _LONGEST_LEAD))
+        for is_upload in uploads[: turn.helping] if turn.held_up_until < now else ():
+            slot = key.give(
+                now,
+                lead=lead * _STRETCH,  # or half of them come a moment too early
+                slack=slack,
+                is_upload=is_upload,
+                patience=_PATIENCE,
+            )
+            if slot is None:
+                break
+            slots.append(slot)
+        back_at = self._comes_back(key, turn, now, lead, slots)
+        is_hungry = wanted > len(slots)
+        parties.note(self._who, len(slots), back_at + _GRACE if is_hungry else now)
+        return slots, back_at
 
     def _slack(self) -> float:
         """Return how long after its instant a request may still be begun [s, the store's clock]."""
