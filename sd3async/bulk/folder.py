@@ -10,6 +10,7 @@ Everything here blocks: call it in a thread.
 """
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 
@@ -37,6 +38,7 @@ from sd3async.bulk.errors import FolderError, JobError, JobLockedError, StorageE
 from sd3async.bulk.items import INPUTS
 from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem, read_owner
 from sd3async.bulk.records import EMULATOR, ItemRecord
+from sd3async.bulk.sidecars import FACTS, facts_of, read_sidecar, write_sidecar
 from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage
 from sd3async.wire import redact
@@ -198,7 +200,7 @@ class JobFolder:
         Args:
             name: The image, relative to the job's folder.
         """
-        return _read_sidecar((self.path / name).with_suffix(".json"))
+        return read_sidecar(self.path / name)
 
     def check_service(self, bound: str | None) -> None:
         """See that what is here is for the service of this run.
@@ -276,33 +278,10 @@ class JobFolder:
         path = image.path
         if path is None:
             raise ValueError("the image was not streamed to a file")
-        sha256 = self._on_disk(_hash, part)
-        facts: dict[str, Any] = {
-            "content_type": image.content_type,
-            "size": image.size,
-            "sha256": sha256,
-            "seed": image.seed,
-            "finish_reason": image.finish_reason,
-            "request_id": image.request_id,
-            "emulated": image.emulated or self.service == EMULATOR,
-            "timings": {
-                name: round(value, 6) for name, value in attrs.asdict(image.timings).items()
-            },
-        }
-        request = image.request.to_dict()
-        sidecar = {
-            **item,
-            "request": request,
-            "model": request.get("model"),
-            "credits": image.credits,
-            "attempts": image.attempts,
-            "service": self.service,
-            **facts,
-        }
-        text = json.dumps(sidecar, ensure_ascii=False, indent=1) + "\n"
-        self._on_disk(
-            write_atomically, path.with_suffix(".json"), text.encode(errors="backslashreplace")
-        )
+        emulated = image.emulated or self.service == EMULATOR
+        facts = facts_of(image, sha256=self._on_disk(_hash, part), emulated=emulated)
+        write = functools.partial(write_sidecar, service=self.service)
+        self._on_disk(write, path, item, image, facts)
         name = path.relative_to(self.path).as_posix()
         return Delivery(file=name, credits=image.credits, facts=facts)
 
@@ -373,7 +352,7 @@ class JobFolder:
         output_format = str(item.fields.get("output_format", "png"))
         name = self.image_name(item.number, output_format)
         path = self.path / name
-        sidecar = _read_sidecar(path.with_suffix(".json"))
+        sidecar = read_sidecar(path)
         found = path if _is_image(path) else _find_whole_part(path, sidecar)
         if found is None:
             return None
@@ -387,8 +366,7 @@ class JobFolder:
         if found != path and not is_rehearsal:
             finish_part(found, path)
         if sidecar.get("sha256") == facts["sha256"]:
-            told = ("content_type", "seed", "finish_reason", "request_id", "emulated", "timings")
-            facts |= {key: sidecar[key] for key in told if key in sidecar}
+            facts |= {name: sidecar[name] for name in FACTS if name in sidecar}
         return Delivery(file=name, credits=item.price, facts=facts)
 
     def _take_lock(self) -> None:
@@ -494,14 +472,6 @@ def _find_whole_part(path: Path, sidecar: Mapping[str, Any]) -> Path | None:
         if part.stat().st_size == sidecar.get("size") and _hash(part) == sidecar.get("sha256"):
             return part
     return None
-
-
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    try:
-        value: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _write_results(path: Path, records: Iterable[ItemRecord]) -> Path:

@@ -17,6 +17,7 @@ from sd3async.bulk.errors import FolderError
 from sd3async.bulk.folder import JobFolder, Picture
 from sd3async.bulk.journal import Delivery, write_done
 from sd3async.bulk.registration import link_twins
+from sd3async.bulk.sidecars import FACTS
 
 _OWNERS = """
 SELECT number, state, file FROM items
@@ -28,8 +29,6 @@ _DONE = "SELECT number FROM items WHERE number BETWEEN ? AND ? AND state IN ('do
 _ITEM = "SELECT state, request FROM items WHERE number = ?"
 
 _MARK = "UPDATE items SET state = ? WHERE (number = ? OR linked_to = ?) AND state = ?"
-
-_OF_SIDECARS = ("content_type", "size", "sha256", "seed", "finish_reason", "request_id", "timings")
 
 
 def note_missing(db: sqlite3.Connection, folder: JobFolder) -> None:
@@ -120,7 +119,7 @@ def _movable(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _write_down(
     db: sqlite3.Connection, folder: JobFolder, picture: Picture, sidecar: Mapping[str, Any]
 ) -> None:
-    facts = {name: sidecar.get(name) for name in _OF_SIDECARS}
+    facts = {name: sidecar.get(name) for name in FACTS}
     facts["emulated"] = bool(sidecar.get("emulated"))
     delivery = Delivery(
         file=picture.name, credits=float(sidecar.get("credits") or 0.0), facts=facts
