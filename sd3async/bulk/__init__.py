@@ -15,10 +15,10 @@ from sd3async.bulk.errors import (
     ManifestError,
     StorageError,
 )
-from sd3async.bulk.items import Defaults
 from sd3async.bulk.job import BulkJob
+from sd3async.bulk.options import Defaults, JobOptions
 from sd3async.bulk.records import ItemRecord, JobSummary
-from sd3async.bulk.stats import JobStats
+from sd3async.bulk.status import JobStats
 
 __all__ = [
     "BadLine",
@@ -29,6 +29,7 @@ __all__ = [
     "ItemRecord",
     "JobError",
     "JobLockedError",
+    "JobOptions",
     "JobStats",
     "JobSummary",
     "JournalError",

@@ -5,46 +5,38 @@ import functools
 import math
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import Self, Unpack
+
+import attrs
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async._threads import in_thread, outlast
-from sd3async.bulk.budget import Budget
-from sd3async.bulk.disk import DiskSpace
 from sd3async.bulk.errors import FolderError, ManifestError
-from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import Terms, recover, take_in
-from sd3async.bulk.items import Defaults
-from sd3async.bulk.journal import Journal, read_records
-from sd3async.bulk.manifest import Shape
-from sd3async.bulk.pilot import Pilot
-from sd3async.bulk.records import DOLLARS_PER_CREDIT, EMULATOR, ItemRecord, JobSummary
-from sd3async.bulk.runner import Runner
-from sd3async.bulk.sources import LineSource, Source, as_line_source
-from sd3async.bulk.stats import Counters, JobStats, StopReason
-from sd3async.bulk.stock import note_missing
+from sd3async.bulk.intake import take_in
+from sd3async.bulk.intake.sources import LineSource, Source, as_line_source
+from sd3async.bulk.keeping.disk import DiskSpace
+from sd3async.bulk.keeping.folder import JobFolder, read_out
+from sd3async.bulk.keeping.journal import Journal, read_records
+from sd3async.bulk.keeping.recovery import recover
+from sd3async.bulk.keeping.stock import note_missing
+from sd3async.bulk.options import GivenOptions, JobOptions
+from sd3async.bulk.records import EMULATOR, ItemRecord, JobSummary
+from sd3async.bulk.sending.accounts import Accounts
+from sd3async.bulk.sending.flight import Means
+from sd3async.bulk.sending.run import Run
+from sd3async.bulk.status import JobStats, StopReason
 from sd3async.client import SD3Client
-from sd3async.config import read_deadline
 from sd3async.errors import SD3Error
-from sd3async.models.fields import AT_LEAST_ONE, Choice, Duration, Number
 from sd3async.models.results import Outcome
-
-if TYPE_CHECKING:
-    from sd3async.bulk.report import ExportFormat
 
 # The balance is nice to know, never worth a wait.
 _BALANCE_DEADLINE = 10.0  # [s] before the first request, which would wait as well
 _LAST_BALANCE_DEADLINE = 2.0  # [s] after the last image, for the answer alone
 _AT_ONCE = 0.1  # [s]
-
-OnUnknown = Literal["retry", "hold"]
-
-_ON_UNKNOWN = Choice(get_args(OnUnknown))
-_CREDITS = Number(0, words="a number of credits, 0 or more,")
 
 
 class BulkJob:
@@ -55,7 +47,7 @@ class BulkJob:
     generated once, and what was on its way in a crash is adopted if its image is there, and
     counted as possibly paid if not.
 
-        async with BulkJob(client, "prompts.jsonl", out="images") as job:
+        async with BulkJob(client, "prompts.jsonl", out="images", max_credits=500) as job:
             async for outcome in job:
                 ...
 
@@ -70,26 +62,9 @@ class BulkJob:
             fields. None goes on with what the journal holds.
         out: The job's folder; made when it is missing. One that holds other things, and no job,
             is refused.
-        defaults: What lines do not say, and how often each is repeated.
-        shape: Shape of the manifest's lines; None goes by its name, then by its first line.
-        concurrency: Most items on their way at once, 1 or more. Default: the client's
-            `max_in_flight`.
-        max_credits: Most to spend over all runs of the job [credits]: what is in flight and what
-            was possibly paid count as spent.
-        deadline: For each item, from its admission: seconds or a `timedelta`; None is for ever.
-        on_unknown: What to do with an item that may have been paid without an image: `retry`
-            sends it again, `hold` keeps it for review.
-        retry_failed: Send items again that failed in an earlier run.
-        remake_missing: Make images again, and pay for them again, that earlier runs had left and
-            that are gone or empty since.
-        skip_invalid: Record bad lines and go on, instead of refusing the manifest.
-        force: Work in a folder that holds other things.
-        emulated: Whether the client speaks to an emulator: its images are then marked as such, and
-            the job goes on with any emulator and with no service.
-        reports: Whether to write the reports as well as `results.jsonl` at the end.
-        formats: What to write besides, for other tools: `webdataset`, `parquet`.
-        on_lines: Called now and then, while the source is taken in, with the lines read so far.
+        options: How it is to be done.
         clock: Time, for tests.
+        **changes: Single options by name, in place of those of `options`: see `JobOptions`.
 
     Raises:
         InvalidRequestError: An option is out of bounds.
@@ -104,59 +79,28 @@ class BulkJob:
         source: Source | None = None,
         *,
         out: str | Path,
-        defaults: Defaults | None = None,
-        shape: Shape | None = None,
-        concurrency: int | None = None,
-        max_credits: float | None = None,
-        deadline: Duration | None = None,
-        on_unknown: OnUnknown = "retry",
-        retry_failed: bool = False,
-        remake_missing: bool = False,
-        skip_invalid: bool = False,
-        force: bool = False,
-        emulated: bool = False,
-        reports: bool = True,
-        formats: "Sequence[ExportFormat]" = (),
-        on_lines: Callable[[int], object] = lambda _: None,
+        options: JobOptions | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        **changes: Unpack[GivenOptions],
     ) -> None:
-        width = client.max_in_flight
-        if concurrency is not None:
-            width = AT_LEAST_ONE.plain("concurrency", concurrency)
-        if max_credits is not None:
-            max_credits = _CREDITS.plain("max_credits", max_credits)
         self._client = client
-        self._source: LineSource | None = None if source is None else as_line_source(source, shape)
-        self._width = width
-        self._max_credits = max_credits
-        self._deadline = read_deadline(deadline)
-        self._holds = _ON_UNKNOWN.plain("on_unknown", on_unknown) == "hold"
-        self._terms = Terms(
-            defaults=Defaults() if defaults is None else defaults,
-            holds=self._holds,
-            retry_failed=retry_failed,
-            remake_missing=remake_missing,
-            skip_invalid=skip_invalid,
-            on_lines=on_lines,
+        self._options = options = attrs.evolve(options or JobOptions(), **changes)
+        self._source: LineSource | None = (
+            None if source is None else as_line_source(source, options.shape)
         )
-        self._force = force
-        self._reports = reports
-        self._formats = _checked(formats) if formats else ()
         self._clock = clock
-        self._service = EMULATOR if emulated else client.base_url
+        self._service = EMULATOR if options.emulated else client.base_url
         self._folder = JobFolder(read_out(out), self._service)
         self._journal = Journal(self._folder.journal)
-        self._counters = Counters()
-        self._budget = Budget(max_credits)
         self._disk = DiskSpace(self.out, clock)
-        self._runner: Runner | None = None
+        self._accounts = Accounts(JobStats(), options.max_credits)
+        self._run: Run | None = None
         self._outcomes: AsyncGenerator[Outcome] | None = None
+        self._asking: asyncio.Task[float | None] | None = None
         self._is_abandoned = threading.Event()
         self._started_at = 0.0
         self._balance_before: float | None = None
-        self._is_emulated = emulated
         self._freezes_before = 0
-        self._runs, self._worked = 1, 0.0
         self.summary: JobSummary | None = None
 
     def __repr__(self) -> str:
@@ -170,21 +114,18 @@ class BulkJob:
     @property
     def stats(self) -> JobStats:
         """The numbers now. May be read from any thread."""
-        return self._counters.snapshot(
-            in_flight=0 if self._runner is None else self._runner.in_flight,
-            credits_reserved=self._budget.reserved,
-            frozen=self._client.freezes - self._freezes_before,
-        )
+        frozen = self._client.freezes - self._freezes_before
+        return attrs.evolve(self._accounts.stats, frozen=frozen)
 
     @property
     def stop_reason(self) -> StopReason | None:
         """Why the run ended before everything was sent; None when it did not."""
-        return None if self._runner is None else self._runner.stop_reason
+        return None if self._run is None else self._run.stop_reason
 
     @property
     def failure(self) -> BaseException | None:
         """The error behind `stop_reason`, when there is one."""
-        return None if self._runner is None else self._runner.failure
+        return None if self._run is None else self._run.failure
 
     def records(self) -> Iterator[ItemRecord]:
         """Read every item from the journal, in the manifest's order, a row at a time. Blocks."""
@@ -192,13 +133,16 @@ class BulkJob:
 
     def stop(self) -> None:
         """Admit nothing more and take back what only waits; what is with the server lands."""
-        if self._runner is not None:
-            self._runner.stop("interrupted")
+        if self._run is not None:
+            self._run.stop("interrupted")
+        if self._asking is not None:
+            self._asking.cancel()
 
     def cancel(self) -> None:
         """Break off everything; what is with the server counts as possibly paid."""
-        if self._runner is not None:
-            self._runner.cancel()
+        self.stop()
+        if self._run is not None:
+            self._run.cancel()
 
     async def run(self) -> JobStats:
         """Run to the end, for programs that want the files and not the outcomes.
@@ -215,11 +159,14 @@ class BulkJob:
         return self.stats
 
     def __aiter__(self) -> AsyncGenerator[Outcome]:
-        if self._runner is None:
-            raise RuntimeError("the job has not been entered: use `async with BulkJob(…) as job`")
         if self._outcomes is None:
-            self._outcomes = self._runner.outcomes()
+            self._outcomes = self._send(self._entered())
         return self._outcomes
+
+    def _entered(self) -> Run:
+        if self._run is None:
+            raise RuntimeError("the job has not been entered: use `async with BulkJob(…) as job`")
+        return self._run
 
     async def __aenter__(self) -> Self:
         """Take the source in. Nothing is sent yet.
@@ -232,7 +179,7 @@ class BulkJob:
         """
         self._started_at = self._clock.time()
         self._freezes_before = self._client.freezes
-        claim = functools.partial(self._folder.claim, force=self._force)
+        claim = functools.partial(self._folder.claim, force=self._options.force)
         await in_thread(claim, dispose=lambda _: self._folder.release())
         try:
             await self._journal.store.open()
@@ -241,8 +188,37 @@ class BulkJob:
         except BaseException as error:
             await self._put_away(is_refused=isinstance(error, ManifestError | FolderError))
             raise
-        self._runner = self._make_runner()
+        self._run = self._prepare_run()
         return self
+
+    async def _take_in(self) -> None:
+        await self._journal.end_run()  # before what the last one left gets newer instants
+        self._accounts.stats = await take_in(
+            self._journal, self._folder, self._source, self._options, at=self._clock.time()
+        )
+        await self._journal.begin_run(self._started_at)
+        self._disk.note(await self._journal.largest())
+
+    def _prepare_run(self) -> Run:
+        never_twice = attrs.evolve(self._client.retry, on_unknown="raise")
+        means = Means(
+            client=self._client.with_options(retry=never_twice),
+            ledger=self._journal,
+            shelf=self._folder,
+            disk=self._disk,
+            accounts=self._accounts,
+            deadline=self._options.deadline,
+            holds=self._options.holds,
+            clock=self._clock,
+        )
+        return Run(means, concurrency=self._options.concurrency or self._client.max_in_flight)
+
+    async def _send(self, run: Run) -> AsyncGenerator[Outcome]:
+        if run.stop_reason is None and self._client.frozen_for == 0:
+            self._balance_before = await self._first_balance()
+        async with aclosing(run.outcomes()) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     async def __aexit__(
         self,
@@ -283,42 +259,49 @@ class BulkJob:
         if cancelled is not None:
             raise cancelled
 
-    async def _take_in(self) -> None:
-        await self._journal.end_run()  # before what the last one left gets newer instants
-        intake = await take_in(
-            self._journal, self._folder, self._source, self._terms, at=self._clock.time()
+    async def _finish(self, *, may_fail: bool) -> None:
+        """Settle what was cut off, count, and write the results."""
+        if self.stop_reason in ("room", "storage"):
+            may_fail = True
+        runs, worked, is_emulated = 1, 0.0, self._options.emulated
+        # Where something has failed already, that says more than what follows from it.
+        forgiving = suppress(SD3Error, OSError) if may_fail else nullcontext()
+        with forgiving:
+            await self._journal.store.submit(lambda db: note_missing(db, self._folder))
+            at = self._clock.time()
+            await recover(self._journal, self._folder, holds=self._options.holds, at=at)
+            self._accounts.recounted(await self._journal.count())
+            is_emulated |= await self._journal.meta("emulated") is not None
+            runs, worked = await self._journal.end_run(self._clock.time())
+        ceiling = self._client.ceiling
+        self.summary = JobSummary(
+            **attrs.asdict(self.stats),
+            name=self.out.name,
+            manifest="the journal" if self._source is None else self._source.name,
+            base_url=self._client.base_url,
+            service=self._service,
+            emulated=is_emulated,
+            ceiling=ceiling if math.isfinite(ceiling) else None,
+            started_at=self._started_at,
+            finished_at=self._clock.time(),
+            runs=runs,
+            seconds=worked,
+            balance_before=self._balance_before,
+            balance_after=await self._last_balance(),
         )
-        await self._journal.begin_run(self._started_at)
-        self._counters.begin(intake)
-        self._budget.spent = intake.totals.credits + intake.totals.unknown_credits
-        self._disk.note(await self._journal.largest())
+        with forgiving:
+            await self._write_out(self.summary)
 
-    async def _begin(self) -> None:
-        if self._client.frozen_for == 0:
-            self._balance_before = await self._balance(_BALANCE_DEADLINE)
-
-    def _make_runner(self) -> Runner:
-        pilot = Pilot(
-            self._client,
-            journal=self._journal,
-            folder=self._folder,
-            budget=self._budget,
-            disk=self._disk,
-            counters=self._counters,
-            deadline=self._deadline,
-            hold_unknown=self._holds,
-            clock=self._clock,
-        )
-        return Runner(
-            pilot,
-            journal=self._journal,
-            budget=self._budget,
-            disk=self._disk,
-            counters=self._counters,
-            concurrency=self._width,
-            begin=self._begin,
-            explain=self._folder.log_error,
-        )
+    async def _first_balance(self) -> float | None:
+        """Return what is on the account, unless `stop` calls the question off."""
+        self._asking = asking = asyncio.create_task(self._balance(_BALANCE_DEADLINE))
+        try:
+            await asyncio.wait([asking])
+        except asyncio.CancelledError:
+            asking.cancel()
+            await asyncio.wait([asking])
+            raise
+        return None if asking.cancelled() else asking.result()
 
     async def _last_balance(self) -> float | None:
         """Return what is left on the account, unless the question would have to wait in line."""
@@ -332,87 +315,27 @@ class BulkJob:
         except SD3Error:  # gateways often have none
             return None
 
-    async def _finish(self, *, may_fail: bool) -> None:
-        """Settle what was cut off, count, and write the results."""
-        if self.stop_reason in ("room", "storage"):
-            may_fail = True
-        # Where something has failed already, that says more than what follows from it.
-        forgiving = suppress(SD3Error, OSError) if may_fail else nullcontext()
-        with forgiving:
-            await self._journal.store.submit(lambda db: note_missing(db, self._folder))
-            await recover(self._journal, self._folder, hold=self._holds, at=self._clock.time())
-            self._counters.take(await self._journal.totals())
-            self._is_emulated |= await self._journal.meta("emulated") is not None
-            self._runs, self._worked = await self._journal.end_run(self._clock.time())
-        self.summary = self._sum_up(await self._last_balance())
-        with forgiving:
-            await self._in_leavable_thread(self._write_results, self.summary)
+    async def _write_out(self, summary: JobSummary) -> None:
+        """Write the results, which may take minutes, but not for long after a cancellation."""
+        from sd3async.bulk import report  # it takes time to import
 
-    async def _in_leavable_thread(
-        self, function: Callable[[JobSummary], object], summary: JobSummary
-    ) -> None:
-        """Run what may take minutes, but not for long after a cancellation."""
-        job = asyncio.create_task(in_thread(function, summary))
+        # Shards are the images once more: not on a full disk.
+        formats = () if self.stop_reason in ("room", "storage") else self._options.formats
+        write = functools.partial(
+            report.write_out,
+            self.out,
+            self.records,
+            summary,
+            reports=self._options.reports,
+            formats=formats,
+            is_called_off=self._is_abandoned.is_set,
+        )
+        writing = asyncio.create_task(in_thread(write))
         try:
-            await asyncio.shield(job)
+            await asyncio.shield(writing)
         except asyncio.CancelledError:
             self._is_abandoned.set()
-            await asyncio.wait([job])
-            if not job.cancelled():
-                job.exception()  # seen: it was told to stop by one
+            await asyncio.wait([writing])
+            if not writing.cancelled():
+                writing.exception()  # seen: it was told to stop by one
             raise
-
-    def _write_results(self, summary: JobSummary) -> None:
-        self._folder.write_results(self._records_until_abandoned())
-        if self._reports:
-            from sd3async.bulk.report import write_reports
-
-            write_reports(self.out, self._records_until_abandoned, summary)
-        if self.stop_reason in ("room", "storage"):
-            return  # shards are the images once more
-        for name in self._formats:
-            from sd3async.bulk.report import export
-
-            export(self.out, self._records_until_abandoned, name)
-
-    def _records_until_abandoned(self) -> Iterator[ItemRecord]:
-        for record in self.records():
-            if self._is_abandoned.is_set():
-                raise SD3Error("the reports were called off")
-            yield record
-
-    def _sum_up(self, balance_after: float | None) -> JobSummary:
-        stats = self.stats
-        ceiling = self._client.ceiling
-        return JobSummary(
-            name=self.out.name,
-            manifest="the journal" if self._source is None else self._source.name,
-            started_at=self._started_at,
-            finished_at=self._clock.time(),
-            runs=self._runs,
-            seconds=self._worked,
-            total=stats.total,
-            done=stats.done,
-            failed=stats.failed,
-            invalid=stats.invalid,
-            unknown=stats.unknown,
-            missing=stats.missing,
-            held=stats.held,
-            credits_spent=stats.credits_spent,
-            dollars=stats.credits_spent * DOLLARS_PER_CREDIT,
-            ceiling=ceiling if math.isfinite(ceiling) else None,
-            retried=stats.retried,
-            frozen=stats.frozen,
-            possibly_paid=stats.possibly_paid,
-            balance_before=self._balance_before,
-            balance_after=balance_after,
-            base_url=self._client.base_url,
-            service=self._service,
-            emulated=self._is_emulated,
-        )
-
-
-def _checked(formats: "Sequence[ExportFormat]") -> "tuple[ExportFormat, ...]":
-    from sd3async.bulk.report import check_formats  # the reports take time to import
-
-    return check_formats(formats)

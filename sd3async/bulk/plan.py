@@ -3,57 +3,39 @@
 import functools
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import attrs
 
 from sd3async._threads import in_thread
-from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.intake import Terms, take_in
-from sd3async.bulk.items import Defaults
-from sd3async.bulk.journal import JOURNAL_NAME, Journal, copy_journal
-from sd3async.bulk.manifest import Shape
-from sd3async.bulk.records import DOLLARS_PER_CREDIT
-from sd3async.bulk.sources import Source, as_line_source
+from sd3async.bulk.intake import take_in
+from sd3async.bulk.intake.sources import Source, as_line_source
+from sd3async.bulk.keeping.folder import JobFolder, read_out
+from sd3async.bulk.keeping.journal import JOURNAL_NAME, Journal, copy_journal
+from sd3async.bulk.options import GivenOptions, JobOptions
+from sd3async.bulk.status import DOLLARS_PER_CREDIT, JobStats
 from sd3async.limiter import RateLimit
 
 
 @attrs.frozen(kw_only=True)
-class Plan:
-    """What a job would do.
+class Plan(JobStats):
+    """What a job would do: its numbers as they would be before anything is sent.
 
     Attributes:
-        total: Items that the manifest names.
-        done: Of those, done by earlier runs.
-        linked: Of those, identical to another with a fixed seed: generated once.
-        invalid: Bad lines that would be skipped.
-        failed: Of those, failed in earlier runs, and not to be sent again.
-        unknown: Of those, perhaps paid, and held for review.
-        missing: Of those, done by earlier runs, but their image is gone or empty.
-        missing_credits: What making them again would cost [credits].
-        to_send: Requests still to be sent, when none has to be repeated.
-        credits: Their documented price [credits].
-        credits_spent: What earlier runs delivered, and possibly paid [credits].
-        seconds: The soonest that the rate limit lets the last of them be sent [s].
+        seconds: The soonest that the rate limit lets the last request be sent [s].
     """
 
-    total: int
-    done: int
-    linked: int
-    invalid: int
-    failed: int
-    unknown: int
-    missing: int
-    missing_credits: float
-    to_send: int
-    credits: float
-    credits_spent: float
     seconds: float
 
     @property
+    def credits(self) -> float:
+        """Documented price of what is still to be sent, when nothing has to be repeated [credits]."""
+        return self.credits_to_send
+
+    @property
     def dollars(self) -> float:
-        """The price in money [US dollars]."""
+        """The same in money [US dollars]."""
         return self.credits * DOLLARS_PER_CREDIT
 
 
@@ -61,17 +43,11 @@ async def plan(
     source: Source,
     *,
     out: str | Path | None = None,
-    defaults: Defaults | None = None,
-    shape: Shape | None = None,
-    skip_invalid: bool = False,
-    retry_failed: bool = False,
-    remake_missing: bool = False,
-    on_unknown: str = "retry",
-    force: bool = False,
+    options: JobOptions | None = None,
     service: str | None = None,
     rate_limit: RateLimit | None = None,
     keys: int = 1,
-    on_lines: Callable[[int], object] = lambda _: None,
+    **changes: Unpack[GivenOptions],
 ) -> Plan:
     """Say exactly what a job would send, and what that costs, in memory that does not grow.
 
@@ -81,62 +57,36 @@ async def plan(
     Args:
         source: As for `BulkJob`.
         out: The job's folder, if there is one already: what it holds is not sent again.
-        defaults: As for `BulkJob`.
-        shape: As for `BulkJob`.
-        skip_invalid: As for `BulkJob`.
-        retry_failed: As for `BulkJob`.
-        remake_missing: As for `BulkJob`.
-        on_unknown: As for `BulkJob`.
-        force: As for `BulkJob`.
+        options: As for `BulkJob`.
         service: The base URL that the job will use, or `emulator`; None is any.
         rate_limit: The limit of each key, for the soonest end.
         keys: How many keys there are.
-        on_lines: Called now and then with the number of lines read.
+        **changes: As for `BulkJob`.
 
     Raises:
+        InvalidRequestError: An option is out of bounds.
         ManifestError: The source has bad lines.
         FolderError: The folder belongs to something else.
         StorageError: The journal, or the disk for temporary files, cannot be used.
     """
     limit = RateLimit() if rate_limit is None else rate_limit
-    terms = Terms(
-        defaults=Defaults() if defaults is None else defaults,
-        holds=on_unknown == "hold",
-        retry_failed=retry_failed,
-        remake_missing=remake_missing,
-        skip_invalid=skip_invalid,
-        on_lines=on_lines,
-    )
+    options = attrs.evolve(options or JobOptions(), **changes)
     with tempfile.TemporaryDirectory(prefix="sd3async-") as scratch:
         nowhere = Path(scratch) / "out"
         folder = JobFolder(nowhere if out is None else read_out(out), service)
-        await in_thread(functools.partial(folder.check, force=force))
+        await in_thread(functools.partial(folder.check, force=options.force))
         path = Path(scratch) / JOURNAL_NAME
         if folder.journal.exists():
             await in_thread(copy_journal, folder.journal, path)
         journal = Journal(path, is_scratch=True)
         try:
             await journal.store.open()
-            lines = as_line_source(source, shape)
-            intake = await take_in(journal, folder, lines, terms, at=time.time(), is_rehearsal=True)
+            lines = as_line_source(source, options.shape)
+            at = time.time()
+            stats = await take_in(journal, folder, lines, options, at=at, is_rehearsal=True)
         finally:
             await journal.store.aclose()
-    totals = intake.totals
-    states = totals.by_state
-    return Plan(
-        total=sum(states.values()),
-        done=states.get("done", 0),
-        linked=totals.linked,
-        invalid=states.get("invalid", 0),
-        failed=states.get("failed", 0),
-        unknown=states.get("unknown", 0),
-        missing=states.get("missing", 0),
-        missing_credits=totals.price_missing,
-        to_send=totals.to_send,
-        credits=totals.price_to_send,
-        credits_spent=totals.credits + totals.unknown_credits,
-        seconds=soonest_end(totals.to_send, limit, keys),
-    )
+    return Plan(**attrs.asdict(stats), seconds=soonest_end(stats.to_send, limit, keys))
 
 
 def soonest_end(requests: int, limit: RateLimit, keys: int = 1) -> float:

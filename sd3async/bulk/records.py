@@ -8,15 +8,14 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
+from sd3async.bulk.status import DOLLARS_PER_CREDIT, JobStats
+
 EMULATOR = "emulator"
 """The service of a job whose images come from the emulator, wherever that listens."""
 
 State: TypeAlias = Literal["pending", "sent", "done", "failed", "unknown", "missing", "invalid"]
 
 STATES: tuple[State, ...] = get_args(State)
-
-DOLLARS_PER_CREDIT = 0.01
-"""Source: pricing page, "1,000 credits for 10 dollars"."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +32,7 @@ class ItemRecord:
         columns: What else the manifest says of it, where it was asked to be kept.
         priority: Higher ones are sent first.
         state: `pending` (not sent), `sent` (on its way, or cut off on its way), `done`,
-            `failed` (for good), `unknown` (perhaps paid; held for review), `missing` (done, and
+            `failed` (for good), `unknown` (possibly paid; held for review), `missing` (done, and
             the image is gone or empty since) or `invalid` (a bad line that was skipped).
         file: The image, relative to the job's folder, with forward slashes; None without one.
         linked_to: The index of the identical request whose file this item shares, or None.
@@ -91,58 +90,43 @@ _FIELDS = tuple(attribute.name for attribute in attrs.fields(ItemRecord))
 
 
 @attrs.frozen(kw_only=True)
-class JobSummary:
-    """One job as a whole, all its runs together unless it says otherwise.
+class JobSummary(JobStats):
+    """One job as a whole, when it has been left: its numbers, and what else is to tell of it.
 
     Attributes:
         name: The job's folder's name.
         manifest: Where the items came from, in words.
-        started_at: When this run began [s since the epoch].
-        finished_at: When this run ended [s since the epoch].
-        total: Items that the manifest names now.
-        done: With an image.
-        failed: Failed for good.
-        invalid: Bad lines that were skipped.
-        unknown: Perhaps paid, without an image; not being sent again.
-        held: Valid but not sent: the run stopped before their turn.
-        credits_spent: Documented price of every image delivered [credits].
-        dollars: The same in money [US dollars].
-        ceiling: What the rate limit allows, over all keys [requests/s]; None without a limit.
-        retried: Attempts in this run beyond a request's first.
-        frozen: Times in this run that a 429 stopped a key.
-        possibly_paid: Generations that may have been paid without an image.
-        balance_before: Credits left when this run began; None when the service does not say.
-        balance_after: Credits left when it ended; None when the service does not say.
-        base_url: Where the requests went.
+        base_url: Where the requests of this run went.
         service: The service that the job belongs to: its base URL, or `emulator`.
         emulated: Whether there are images of the emulator among those of the job.
-        missing: Done and paid for, but the image is gone or empty.
+        ceiling: What the rate limit allows, over all keys [requests/s]; None without a limit.
+        started_at: When this run began [s since the epoch].
+        finished_at: When this run ended [s since the epoch].
         runs: How often the job was run, this time included.
         seconds: How long all these runs took together [s]; one that died counts until its last
             sign of life.
+        balance_before: Credits left when this run began; None when the service does not say.
+        balance_after: Credits left when it ended; None when the service does not say.
     """
 
     name: str
     manifest: str
-    started_at: float
-    finished_at: float
-    total: int
-    done: int
-    failed: int
-    invalid: int
-    unknown: int
-    held: int
-    credits_spent: float
-    dollars: float
-    ceiling: float | None
-    retried: int
-    frozen: int
-    possibly_paid: int
-    balance_before: float | None
-    balance_after: float | None
     base_url: str
     service: str = ""
     emulated: bool = False
-    missing: int = 0
+    ceiling: float | None
+    started_at: float
+    finished_at: float
     runs: int = 1
     seconds: float = 0.0
+    balance_before: float | None = None
+    balance_after: float | None = None
+
+    @property
+    def dollars(self) -> float:
+        """What the images delivered cost in money [US dollars]."""
+        return self.credits_spent * DOLLARS_PER_CREDIT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values, ready for JSON."""
+        return attrs.asdict(self) | {"unsent": self.unsent, "dollars": self.dollars}

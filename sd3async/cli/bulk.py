@@ -5,19 +5,18 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from io import UnsupportedOperation
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import attrs
 import click
 
 from sd3async import config
-from sd3async.bulk import BulkJob, Defaults, JobError, JobLockedError, StorageError
-from sd3async.bulk.manifest import SHAPES, Shape
+from sd3async.bulk import BulkJob, Defaults, JobError, JobLockedError, JobOptions, StorageError
+from sd3async.bulk.intake.sources import Source
+from sd3async.bulk.keeping.verify import verify as verify_job
+from sd3async.bulk.options import SHAPES
 from sd3async.bulk.plan import plan
 from sd3async.bulk.records import EMULATOR
-from sd3async.bulk.report import ExportFormat, check_formats
-from sd3async.bulk.sources import Source
-from sd3async.bulk.verify import verify as verify_job
 from sd3async.cli import exits
 from sd3async.cli.bulk_words import (
     ENDS,
@@ -64,19 +63,8 @@ class _Order:
     Attributes:
         source: The manifest.
         out: The job's folder.
-        force: Whether to work in a folder that holds other things.
-        defaults: What the manifest's lines do not say.
-        shape: Shape of its lines, or None to find out.
-        concurrency: Most items on their way at once, or None.
+        options: How the job is to be done.
         rate: Fastest rate for each key [requests/s], or None.
-        max_credits: The cap, or None.
-        deadline: For each item [s], or None.
-        on_unknown: What to do with what was possibly paid.
-        retry_failed: Whether to send failed items again.
-        remake_missing: Whether to make images again that are gone.
-        skip_invalid: Whether to go on past bad lines.
-        report: Whether to write the reports.
-        formats: How to write the results besides.
         base_url: Where the API is served, or None.
         emulator: Whether to use the embedded emulator.
         as_json: Whether to print one JSON object.
@@ -84,19 +72,8 @@ class _Order:
 
     source: Source
     out: str
-    force: bool
-    defaults: Defaults
-    shape: Shape | None
-    concurrency: int | None
+    options: JobOptions
     rate: float | None
-    max_credits: float | None
-    deadline: float | None
-    on_unknown: Literal["retry", "hold"]
-    retry_failed: bool
-    remake_missing: bool
-    skip_invalid: bool
-    report: bool
-    formats: tuple[ExportFormat, ...]
     base_url: str | None
     emulator: bool
     as_json: bool
@@ -198,7 +175,9 @@ class _Order:
     is_flag=True,
     help="Keep what lines say beyond their request, for the results, instead of refusing it.",
 )
-@click.option("--report/--no-report", default=True, help="Write report.json and the gallery.")
+@click.option(
+    "--report/--no-report", "reports", default=True, help="Write report.json and the gallery."
+)
 @click.option(
     "--verify",
     type=click.Path(file_okay=False),
@@ -240,22 +219,28 @@ def bulk(
     raise click.exceptions.Exit(code)
 
 
-def _order(manifest: str, options: dict[str, Any]) -> _Order:
-    fields = given_fields(options)
+def _order(manifest: str, given: dict[str, Any]) -> _Order:
+    fields = given_fields(given)
     if "seed" in fields:
         raise click.UsageError("--seed would make every image alike; --seed-start counts up")
     defaults = Defaults(
-        endpoint=options["endpoint"],
+        endpoint=given["endpoint"],
         fields=fields,
-        seed_start=options["seed_start"],
-        repeat=options["repeat"],
-        keep_columns=options["keep_columns"],
+        seed_start=given["seed_start"],
+        repeat=given["repeat"],
+        keep_columns=given["keep_columns"],
     )
-    names = [attribute.name for attribute in attrs.fields(_Order)]
-    given = {name: value for name, value in options.items() if name in names}
-    source: Source = _stdin() if manifest == "-" else Path(manifest)
-    given["formats"] = check_formats([name for name in options["formats"] if name != "files"])
-    return _Order(**given, source=source, defaults=defaults)
+    named = {name: given[name] for name in attrs.fields_dict(JobOptions) if name in given}
+    named["formats"] = [name for name in given["formats"] if name != "files"]
+    options = JobOptions(
+        **named, defaults=defaults, emulated=given["emulator"], on_lines=Patience()
+    )
+    return _Order(
+        source=_stdin() if manifest == "-" else Path(manifest),
+        out=given["out"],
+        options=options,
+        **{name: given[name] for name in ("rate", "base_url", "emulator", "as_json")},
+    )
 
 
 def _verify(folder: str, *, as_json: bool) -> int:
@@ -287,23 +272,17 @@ def _print_plan(order: _Order) -> int:
         plan(
             order.source,
             out=order.out,
-            defaults=order.defaults,
-            shape=order.shape,
-            skip_invalid=order.skip_invalid,
-            retry_failed=order.retry_failed,
-            remake_missing=order.remake_missing,
-            on_unknown=order.on_unknown,
-            force=order.force,
+            options=order.options,
             service=order.service,
             rate_limit=order.rate_limit,
             keys=keys,
-            on_lines=Patience(),
         )
     )
     if order.as_json:
-        print_json(attrs.asdict(planned) | {"dollars": planned.dollars, "dry_run": True})
+        price = {"credits": planned.credits, "dollars": planned.dollars}
+        print_json(attrs.asdict(planned) | price | {"dry_run": True})
     else:
-        for words in plan_words(planned, order.max_credits):
+        for words in plan_words(planned, order.options.max_credits):
             click.echo(words)
     return exits.ALL_DONE
 
@@ -329,9 +308,9 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
             base_url=order.base_url,
             emulator=order.emulator,
             rate_limit=order.rate_limit,
-            max_in_flight=order.concurrency,
+            max_in_flight=order.options.concurrency,
         ) as client,
-        _job(client, order) as job,
+        BulkJob(client, order.source, out=order.out, options=order.options) as job,
     ):
         tell_changes(job.stats)
         with _graceful(job), _progress(client, job):
@@ -340,31 +319,9 @@ async def _work(order: _Order) -> tuple[BulkJob, int]:
             except (StorageError, JobError):
                 if job.stop_reason not in ("storage", "error"):
                     raise
-        if order.report or order.formats:
+        if order.options.reports or order.options.formats:
             exits.say("writing the reports")
     return job, _exit_code(job)
-
-
-def _job(client: SD3Client, order: _Order) -> BulkJob:
-    return BulkJob(
-        client,
-        order.source,
-        out=order.out,
-        defaults=order.defaults,
-        shape=order.shape,
-        concurrency=order.concurrency,
-        max_credits=order.max_credits,
-        deadline=order.deadline,
-        on_unknown=order.on_unknown,
-        retry_failed=order.retry_failed,
-        remake_missing=order.remake_missing,
-        skip_invalid=order.skip_invalid,
-        force=order.force,
-        emulated=order.emulator,
-        reports=order.report,
-        formats=order.formats,
-        on_lines=Patience(),
-    )
 
 
 @contextmanager
@@ -392,7 +349,7 @@ def _progress(client: SD3Client, job: BulkJob) -> Generator[None]:
             done=stats.done - stats.resumed,
             failed=stats.failed + stats.unknown - before.failed - before.unknown,
             in_flight=stats.in_flight,
-            total=before.held,
+            total=before.unsent,
             credits=stats.credits_spent,
             usage=Usage.of(client),
             frozen_for=client.frozen_for,
@@ -414,16 +371,14 @@ def _tell(job: BulkJob, order: _Order, code: int) -> None:
     summary = job.summary
     assert summary is not None  # the job has been left
     if order.as_json:
-        numbers = attrs.asdict(summary) | attrs.asdict(job.stats)
         failure = None if job.failure is None else str(job.failure)
         ends = {"exit_code": code, "stop_reason": job.stop_reason, "failure": failure}
-        ends["out"] = str(job.out)
-        print_json(numbers | ends)
+        print_json(summary.to_dict() | ends | {"out": str(job.out)})
         return
     stderr_console(highlight=False).print(table_of(job))
     if job.stop_reason is not None:
         words = ENDS[job.stop_reason]
         exits.say(words if job.failure is None else f"{words}: {job.failure}")
-    written = job.out / ("index.html" if order.report else "results.jsonl")
+    written = job.out / ("index.html" if order.options.reports else "results.jsonl")
     if written.exists():  # a full disk has no room for it either
         exits.echo_result(written)

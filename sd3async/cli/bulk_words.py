@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from rich.table import Table
 
 from sd3async.bulk import BulkJob, JobStats
+from sd3async.bulk.keeping.verify import Verification
 from sd3async.bulk.plan import Plan
-from sd3async.bulk.verify import Verification
 from sd3async.cli import exits
 from sd3async.progress import LINE_PERIOD
 
@@ -67,7 +67,7 @@ def plan_words(planned: Plan, max_credits: float | None) -> Iterator[str]:
     )
     yield f"at the soonest in {_soonest_end(planned.seconds)}"
     if max_credits is not None:
-        total = planned.credits_spent + planned.credits
+        total = planned.credits_spent + planned.possibly_paid_credits + planned.credits
         verdict = "suffices" if total <= max_credits else "does not suffice"
         yield f"the cap of {max_credits:,.10g} credits {verdict}; nothing was sent"
     else:
@@ -144,7 +144,7 @@ def table_of(job: BulkJob) -> Table:
         ("bad lines", f"{stats.invalid:,}", stats.invalid),
         ("paid, but gone or empty", f"{stats.missing:,}", stats.missing),
         ("held for review", f"{stats.unknown:,}", stats.unknown),
-        ("still to send", f"{stats.held:,}", stats.held),
+        ("still to send", f"{stats.unsent:,}", stats.unsent),
         ("retried, frozen", f"{stats.retried:,}, {stats.frozen:,}", True),
         ("credits", f"{stats.credits_spent:,.10g} ({summary.dollars:,.2f} dollars)", True),
         ("possibly paid, no image", f"{stats.possibly_paid:,}", stats.possibly_paid),

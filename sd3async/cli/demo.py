@@ -85,7 +85,7 @@ class Result:
             "ceiling": self.limit.ceiling,
             "max_in_any_window": self.server.max_in_any_window,
             "credits": summary.credits_spent,
-            "possibly_charged": summary.possibly_paid,
+            "possibly_paid": summary.possibly_paid,
             "seconds": self.seconds,
         }
 
@@ -260,7 +260,7 @@ class _Progress:
             self._say(f"{event.endpoint}: {_bare(event.problem)}; again in {event.wait:.1f} s")
         elif isinstance(event, Done) and event.unknown_charges:
             again = "" if event.problem == CUT_OFF else ", and sent again"
-            self._say(f"{event.endpoint}: {_bare(event.problem)}; perhaps charged{again}")
+            self._say(f"{event.endpoint}: {_bare(event.problem)}; possibly paid{again}")
 
 
 def _bare(problem: str) -> str:
@@ -289,7 +289,7 @@ def _table(result: Result) -> Table:
             f"server: {server.max_in_any_window} of {result.limit.max_requests} requests",
         ),
         ("credits", f"{summary.credits_spent:g}", "what the service would charge; here nothing"),
-        ("possibly charged", f"{summary.possibly_paid}", "answers that broke off on the way"),
+        ("possibly paid", f"{summary.possibly_paid}", "answers that broke off on the way"),
         ("time", f"{result.seconds:.1f} s", ""),
     ]
     table = Table(title="sd3async demo (emulated)", title_justify="left", show_header=False)

@@ -74,7 +74,7 @@ async def test_a_cut_image_is_never_a_success(
 async def test_a_cut_image_is_asked_for_again(
     tmp_path: Path, gate: Gate, accept: Literal["image/*", "application/json"]
 ) -> None:
-    """The next attempt brings it whole, and the first one is told as possibly charged."""
+    """The next attempt brings it whole, and the first one is told as possibly paid."""
     async with Emulator(limit=None, image_bytes=200_000, faults=[Fault.truncated(0.5)]) as emulator:
         with gate(emulator.url) as proxy:
             policy = RetryPolicy(attempts=2, wait=0)

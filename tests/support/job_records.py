@@ -1,9 +1,12 @@
 """Records of made-up jobs, with small real pictures on disk."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sd3async.bulk.records import ItemRecord, JobSummary
+from sd3async.bulk.report.exports import feed
+from sd3async.bulk.report.write import ReportWriter
 from support.pictures import picture
 
 BEGAN = 1_795_000_000.0
@@ -63,9 +66,7 @@ def summary(records: list[ItemRecord], **facts: Any) -> JobSummary:
         "failed": count("failed"),
         "invalid": count("invalid"),
         "unknown": count("unknown"),
-        "held": count("pending"),
         "credits_spent": spent,
-        "dollars": spent / 100,
         "ceiling": 15.0,
         "retried": 0,
         "frozen": 0,
@@ -75,6 +76,11 @@ def summary(records: list[ItemRecord], **facts: Any) -> JobSummary:
         "base_url": "http://127.0.0.1:1",
     }
     return JobSummary(**(defaults | facts))
+
+
+def write_report(out: Path, records: Iterable[ItemRecord], told: JobSummary) -> None:
+    """Write the numbers and the gallery of a made-up job."""
+    feed([ReportWriter(out)], records, told)
 
 
 def write_pictures(out: Path, records: list[ItemRecord], width: int = 24, height: int = 16) -> None:

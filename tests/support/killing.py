@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from sd3async.bulk.journal import read_records
+from sd3async.bulk.keeping.journal import read_records
 from sd3async.emulator import Emulator
 
 _COMMAND = (sys.executable, "-m", "sd3async", "bulk", "--no-report")

@@ -55,6 +55,14 @@ def imported_topics(path: Path) -> set[str]:
     return topics
 
 
+def imported_modules(path: Path) -> set[str]:
+    return {
+        node.module or ""
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+    }
+
+
 def row_of(topic: str) -> int:
     return next(number for number, row in enumerate(ROWS) if topic in row)
 
@@ -74,6 +82,40 @@ def test_imports_point_down(path: Path) -> None:
         lower |= {"emulator"}
 
     assert imported <= lower
+
+
+CHAPTERS = {
+    "keeping": {"errors", "records", "status"},
+    "intake": {"errors", "options", "records", "status", "keeping"},
+    "sending": {"errors", "records", "status", "keeping"},
+    "report": {"options", "records"},
+}
+"""Of a bulk job, and what of it each may import besides itself."""
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_chapters_of_a_bulk_job_point_down(chapter: str) -> None:
+    """The way of an item would go back and forth between those who take in, send and keep."""
+    imported = {
+        name.removeprefix("sd3async.bulk.").split(".")[0]
+        for path in (PACKAGE / "bulk" / chapter).rglob("*.py")
+        for name in imported_modules(path)
+        if name.startswith("sd3async.bulk.")
+    }
+
+    assert imported <= CHAPTERS[chapter] | {chapter}
+
+
+def test_sending_knows_what_keeps_only_by_its_face() -> None:
+    """A job that is kept in a database would need a second copy of the sending side."""
+    imported = {
+        name
+        for path in (PACKAGE / "bulk" / "sending").rglob("*.py")
+        for name in imported_modules(path)
+        if name.startswith("sd3async.bulk.keeping")
+    }
+
+    assert imported == {"sd3async.bulk.keeping.ledger", "sd3async.bulk.keeping.disk"}
 
 
 def test_only_the_transport_speaks_to_the_network() -> None:

@@ -32,7 +32,7 @@ from sd3async import (
     gather_generations,
     iter_generations,
 )
-from sd3async.bulk.sources import as_line_source
+from sd3async.bulk.intake.sources import as_line_source
 
 FOR_EVER = 10**9
 

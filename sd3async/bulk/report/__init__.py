@@ -1,6 +1,5 @@
-"""What a bulk job leaves to look at: `report.json`, a gallery, and files other tools read."""
+"""What a bulk job leaves to look at: results, `report.json`, a gallery, and files other tools read."""
 
-from sd3async.bulk.report.formats import ExportFormat, check_formats, export
-from sd3async.bulk.report.write import write_reports
+from sd3async.bulk.report.write import write_out
 
-__all__ = ["ExportFormat", "check_formats", "export", "write_reports"]
+__all__ = ["write_out"]

@@ -45,6 +45,9 @@ class GalleryWriter:
         thumbnails: Whether large images will have thumbnails.
         per_file: Records in the page, and in each file beside it.
         most: Records that the gallery shows.
+
+    Attributes:
+        images: The images that it shows, relative to the folder.
     """
 
     def __init__(
@@ -63,12 +66,15 @@ class GalleryWriter:
         self._next: list[dict[str, Any]] = []
         self._files = 0
         self._shown = 0
+        self.images: list[str] = []
 
     def add(self, record: ItemRecord) -> None:
         """Take a record; those beyond the most that can be shown are left out."""
         if self._shown == self._most:
             return
         self._shown += 1
+        if record.file is not None and record.linked_to is None:
+            self.images.append(record.file)
         facts = card(record, self._out, thumbnails=self._thumbnails)
         if len(self._first) < self._per_file:
             self._first.append(facts)

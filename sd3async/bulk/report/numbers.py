@@ -14,7 +14,7 @@ from sd3async.bulk.records import ItemRecord, JobSummary
 from sd3async.bulk.report.timeline import Timeline, TimelineCounter
 from sd3async.endpoints import find_service
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of `report.json`; a reader should refuse a higher one."""
 
 PERCENTILES = (50, 90, 95, 99)
@@ -145,7 +145,7 @@ class JobNumbers:
                 "invalid": summary.invalid,
                 "unknown": summary.unknown,
                 "missing": summary.missing,
-                "held": summary.held,
+                "unsent": summary.unsent,
                 "filtered": self.filtered,
                 "linked": self.linked,
             },

@@ -4,9 +4,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
-import itertools
 import json
-from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it ships no py.typed
 from pyarrow import parquet
 
 from sd3async._files import PartFile
-from sd3async.bulk.records import ItemRecord
+from sd3async.bulk.records import ItemRecord, JobSummary
 from sd3async.bulk.report.plain import encodable, plain
 from sd3async.bulk.report.sink import PartStream
 from sd3async.models.results import Timings
@@ -59,28 +58,42 @@ SCHEMA = pa.schema(
 )
 
 
-def write_table(
-    out: Path, records: Iterable[ItemRecord], *, rows_per_group: int = ROWS_PER_GROUP
-) -> Path:
-    """Write a row for each item, whatever its state; one group of rows is in memory at a time.
+class TableWriter:
+    """Writes a row for each item, whatever its state: an `Export`.
 
     Args:
         out: The job's folder.
-        records: The items, in manifest order.
-        rows_per_group: Rows in each group.
-
-    Returns:
-        The table.
-
-    Raises:
-        OSError: It could not be written; nothing is left behind.
+        rows_per_group: Rows in each group; one is in memory at a time.
     """
-    rows = map(_row, records)
-    with PartFile(out / FILE) as part:
-        with parquet.ParquetWriter(PartStream(part), SCHEMA, compression="zstd") as writer:
-            while group := list(itertools.islice(rows, rows_per_group)):
-                writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
-        return part.commit()
+
+    def __init__(self, out: Path, *, rows_per_group: int = ROWS_PER_GROUP) -> None:
+        self._part = PartFile(out / FILE)
+        self._table = parquet.ParquetWriter(PartStream(self._part), SCHEMA, compression="zstd")
+        self._rows_per_group = rows_per_group
+        self._group: list[dict[str, Any]] = []
+
+    def write(self, record: ItemRecord) -> None:
+        """Add a row."""
+        self._group.append(_row(record))
+        if len(self._group) == self._rows_per_group:
+            self._flush()
+
+    def close(self, summary: JobSummary) -> None:
+        """Give the table its name."""
+        if self._group:
+            self._flush()
+        self._table.close()
+        self._part.commit()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError):
+            self._table.close()
+        self._part.abort()
+
+    def _flush(self) -> None:
+        self._table.write_table(pa.Table.from_pylist(self._group, schema=SCHEMA))
+        self._group.clear()
 
 
 def _row(record: ItemRecord) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sd3async._files import PartFile
-from sd3async.bulk.folder import JobFolder
+from sd3async.bulk.keeping.folder import JobFolder
 from sd3async.cli.program import program
 from sd3async.emulator import Emulator, Fault
 from support.pictures import picture
@@ -352,7 +352,7 @@ def test_a_missing_library_is_told_before_anything_is_paid(
     def find(asked: str) -> object:
         return None if asked == library else asked
 
-    monkeypatch.setattr("sd3async.bulk.report.formats.find_spec", find)
+    monkeypatch.setattr("sd3async.bulk.options.find_spec", find)
     result = bulk("-", "--json", "--format", name, *options, stdin="x")
 
     assert result.exit_code == 2
@@ -451,7 +451,7 @@ def test_one_signal_lands_what_is_in_flight(
     assert told["stop_reason"] == "interrupted"
     assert told["done"] == emulator.paid > 0
     assert told["possibly_paid"] == 0
-    assert told["held"] == 400 - told["done"]
+    assert told["unsent"] == 400 - told["done"]
 
 
 def test_a_second_signal_breaks_off(sd3_emulator_factory: Any, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import pytest
 
-from sd3async.bulk.journal import Delivery, Journal
+from sd3async.bulk.keeping.journal import Journal
+from sd3async.bulk.keeping.ledger import Delivery
 
 
 @attrs.define

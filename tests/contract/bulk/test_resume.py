@@ -13,7 +13,7 @@ import pytest
 
 from sd3async._files import PartFile
 from sd3async.bulk import StorageError
-from sd3async.bulk.journal import Journal
+from sd3async.bulk.keeping.journal import Journal
 from sd3async.bulk.records import ItemRecord
 from sd3async.emulator import Fault
 from support.journals import forget_the_end

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sd3async.bulk import FolderError
-from sd3async.bulk.journal import read_records
+from sd3async.bulk.keeping.journal import read_records
 from sd3async.bulk.plan import plan
 
 PROMPTS = ["a", "b", "c"]

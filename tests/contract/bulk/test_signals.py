@@ -113,14 +113,15 @@ def test_a_terminal_that_hangs_up_costs_no_image(start: Start, slow: Emulator) -
 
 
 SLOW_REPORTS = """
-import sys, time
-from sd3async.bulk import report
-def write_reports(out, records, summary, **options):
-    while True:
-        for _ in records():
-            print("report", file=sys.stderr, flush=True)
-            time.sleep(0.01)
-report.write_reports = write_reports
+import itertools, sys, time
+from sd3async.bulk.report import write
+def make_thumbnails(out, images):
+    for _ in images:
+        print("report", file=sys.stderr, flush=True)
+        time.sleep(0.01)
+write.make_thumbnails = make_thumbnails
+write.can_make_thumbnails = lambda: True
+write.ReportWriter.images = itertools.repeat("one.png")
 sys.argv = ["sd3async", *sys.argv[1:]]
 from sd3async.cli import main
 main()

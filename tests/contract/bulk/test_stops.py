@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import errno
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from sd3async.bulk import (
     JournalError,
     StorageError,
 )
-from sd3async.bulk.folder import JobFolder
+from sd3async.bulk.keeping.folder import JobFolder
+from sd3async.bulk.report.write import ReportWriter
 from sd3async.emulator import Fault
 from support.pictures import picture
 
@@ -45,7 +48,7 @@ async def test_stop_lands_what_is_in_flight_and_the_next_run_does_the_rest(site:
         await rest.run()
 
     assert job.stop_reason == "interrupted"
-    assert (stopped.done, stopped.possibly_paid, stopped.held) == (20, 0, 20)
+    assert (stopped.done, stopped.possibly_paid, stopped.unsent) == (20, 0, 20)
     assert rest.stats.done == here.emulator.paid == 40
 
 
@@ -61,7 +64,7 @@ async def test_stop_takes_back_what_only_waits_for_the_limit(site: Any) -> None:
     assert asyncio.get_running_loop().time() - before < 1.0
     assert job.stats.frozen == 1
     assert job.stats.possibly_paid == 0
-    assert job.stats.done + job.stats.held == 40
+    assert job.stats.done + job.stats.unsent == 40
 
 
 async def test_cancel_counts_what_was_in_flight_as_possibly_paid(site: Any) -> None:
@@ -104,12 +107,13 @@ async def test_long_reports_can_be_called_off(site: Any, monkeypatch: pytest.Mon
     here = await site()
     loop, started = asyncio.get_running_loop(), asyncio.Event()
 
-    def write_for_ever(out: Path, records: Any, summary: Any) -> None:
-        while True:
-            for _ in records():
-                loop.call_soon_threadsafe(started.set)
+    def make_for_ever(out: Path, images: Iterator[str]) -> None:
+        for _ in images:
+            loop.call_soon_threadsafe(started.set)
 
-    monkeypatch.setattr("sd3async.bulk.report.write_reports", write_for_ever)
+    monkeypatch.setattr("sd3async.bulk.report.write.make_thumbnails", make_for_ever)
+    monkeypatch.setattr("sd3async.bulk.report.write.can_make_thumbnails", lambda: True)
+    monkeypatch.setattr(ReportWriter, "images", itertools.repeat("one.png"))
 
     async def work() -> None:
         async with here.job(PROMPTS, reports=True) as job:
@@ -135,7 +139,7 @@ async def test_the_cap_counts_what_is_in_flight_as_spent(site: Any) -> None:
     assert job.stop_reason == more.stop_reason == "budget"
     assert job.stats.credits_spent == 65
     assert here.emulator.credits_used == 97.5
-    assert more.stats.held == 25
+    assert more.stats.unsent == 25
 
 
 async def test_the_cap_counts_what_was_possibly_paid(site: Any) -> None:
@@ -167,7 +171,7 @@ async def test_402_stops_the_job_and_loses_nothing(site: Any) -> None:
 
     assert job.stop_reason == "payment"
     assert isinstance(job.failure, PaymentRequiredError)
-    assert (job.stats.done, job.stats.failed, job.stats.held) == (10, 0, 30)
+    assert (job.stats.done, job.stats.failed, job.stats.unsent) == (10, 0, 30)
     assert job.stats.possibly_paid == 0
 
 
@@ -363,7 +367,7 @@ async def test_what_may_have_been_paid_is_not_sent_again_after_stop(site: Any) -
     async with here.job(PROMPTS) as rest:
         await rest.run()
 
-    assert (paid, stopped.done, stopped.possibly_paid, stopped.held) == (10, 0, 10, 40)
+    assert (paid, stopped.done, stopped.possibly_paid, stopped.unsent) == (10, 0, 10, 40)
     assert here.emulator.paid == 50
 
 
@@ -387,7 +391,7 @@ async def test_a_service_that_was_never_reached_stops_the_job(site: Any) -> None
         await job.run()
 
     assert job.stop_reason == "unreachable"
-    assert (job.stats.failed, job.stats.possibly_paid, job.stats.held) == (0, 0, 40)
+    assert (job.stats.failed, job.stats.possibly_paid, job.stats.unsent) == (0, 0, 40)
 
 
 WRONG = {
@@ -412,7 +416,7 @@ async def test_a_service_that_is_simply_wrong_stops_the_job(site: Any, fault: Fa
 
     assert job.stop_reason == "service"
     assert job.stats.failed <= 4
-    assert job.stats.held == 40 - job.stats.failed
+    assert job.stats.unsent == 40 - job.stats.failed
     assert rest.stats.done == 40
 
 
@@ -440,7 +444,7 @@ async def test_a_model_that_the_service_refuses_stops_the_job(site: Any) -> None
 
     assert job.stop_reason == "service"
     assert "model" in str(job.failure)
-    assert (job.stats.done, job.stats.failed, job.stats.held) == (1, 4, 36)
+    assert (job.stats.done, job.stats.failed, job.stats.unsent) == (1, 4, 36)
 
 
 async def test_what_is_wrong_with_items_stops_no_job(site: Any) -> None:
@@ -471,7 +475,7 @@ async def test_a_doubt_about_a_wrong_service_is_held_when_asked(site: Any) -> No
         await job.run()
 
     assert job.stop_reason == "service"
-    assert (job.stats.unknown, job.stats.failed, job.stats.held) == (5, 0, 35)
+    assert (job.stats.unknown, job.stats.failed, job.stats.unsent) == (5, 0, 35)
     assert here.emulator.paid == job.stats.possibly_paid == 5
 
 
@@ -518,7 +522,7 @@ async def test_an_error_in_the_admission_is_what_it_is(
         raise KeyError("place")
 
     async with here.job(PROMPTS) as job:
-        monkeypatch.setattr("sd3async.bulk.journal.Journal.queue", fail)
+        monkeypatch.setattr("sd3async.bulk.keeping.journal.Journal.queue", fail)
         with pytest.raises(JobError, match="KeyError: 'place'"):
             await job.run()
 
@@ -549,7 +553,7 @@ async def test_a_job_stopped_before_it_began_sends_nothing(site: Any) -> None:
         await job.run()
 
     assert here.emulator.paid == 0
-    assert job.stats.held == 40
+    assert job.stats.unsent == 40
 
 
 async def test_an_item_that_cannot_be_tried_again_under_the_cap_waits(site: Any) -> None:
@@ -559,7 +563,7 @@ async def test_an_item_that_cannot_be_tried_again_under_the_cap_waits(site: Any)
         await job.run()
 
     assert job.stop_reason == "budget"
-    assert (job.stats.possibly_paid, job.stats.held, job.stats.failed) == (2, 1, 0)
+    assert (job.stats.possibly_paid, job.stats.unsent, job.stats.failed) == (2, 1, 0)
     assert here.emulator.credits_used == 13
 
 

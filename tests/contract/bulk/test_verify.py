@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sd3async.bulk import FolderError
-from sd3async.bulk.verify import verify
+from sd3async.bulk.keeping.verify import verify
 from sd3async.cli.program import program
 from support.journals import forget_the_end
 
@@ -62,7 +62,7 @@ async def test_what_does_not_decode_is_told_also_where_no_hash_is_kept(
 ) -> None:
     """A service can send bytes that begin and end like a picture."""
     out = await finished(site)
-    monkeypatch.setattr("sd3async.bulk.schema.json.loads", _forgetting_hashes(json.loads))
+    monkeypatch.setattr("sd3async.bulk.keeping.tables.json.loads", _forgetting_hashes(json.loads))
     data = bytearray(image(out, 3).read_bytes())
     data[20:30] = b"\0" * 10
     image(out, 3).write_bytes(data)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sd3async.bulk.records import ItemRecord
-from sd3async.bulk.report import write_reports
+from sd3async.bulk.report import write_out
 from support.job_records import BEGAN, done, failed, item, summary, write_pictures
 
 FLAGS = [
@@ -81,7 +81,7 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 def write(out: Path, records: list[ItemRecord], **facts: Any) -> Path:
     write_pictures(out, list({record.file: record for record in records}.values()))
-    write_reports(out, lambda: records, summary(records, **facts))
+    write_out(out, lambda: records, summary(records, **facts))
     return out
 
 
@@ -296,10 +296,10 @@ def test_leafing_past_the_end_of_a_page_turns_the_page(many: Path, open_page: Op
 def test_missing_files_leave_words_and_the_rest_usable(tmp_path: Path, browser: Browser) -> None:
     """A folder that was tidied up would be a page of broken images."""
     records = [done(i) for i in range(502)]
-    write_reports(tmp_path, lambda: records, summary(records))
+    write_out(tmp_path, lambda: records, summary(records))
     large = done(0)
     write_pictures(tmp_path, [large], width=1000, height=1000)
-    write_reports(tmp_path, lambda: records, summary(records))
+    write_out(tmp_path, lambda: records, summary(records))
     shutil.rmtree(tmp_path / "thumbs")
     shutil.rmtree(tmp_path / "gallery")
     page = browser.new_page()
@@ -439,7 +439,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for record in records:
         width, height = SHAPES[record.index % len(SHAPES)]
         write_pictures(out, [record], width=width, height=height)
-    write_reports(out, lambda: records, summary(records))
+    write_out(out, lambda: records, summary(records))
     return out
 
 

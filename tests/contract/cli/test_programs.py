@@ -167,7 +167,7 @@ def test_the_demo_delivers_every_image_through_trouble(
     assert told["injected"] == {"status": 2, "truncated": 1, "rate_limited": 1}
     assert told["retried"] >= 4
     assert told["frozen"] >= 1
-    assert told["possibly_charged"] == 2  # the truncated answer, and the proxy's 502
+    assert told["possibly_paid"] == 2  # the truncated answer, and the proxy's 502
     assert told["emulated"] is True
     assert Path(told["gallery"]).stat().st_size > 10_000
     lines = [json.loads(line) for line in Path("demo/results.jsonl").read_text().splitlines()]
@@ -189,10 +189,10 @@ def test_the_demo_ends_with_a_table_and_finds_a_folder_of_its_own(
 
     assert result.exit_code == 0, result.stderr
     assert "emulated" in result.stdout
-    for row in ("done", "failed", "retried", "frozen", "rate", "credits", "possibly charged"):
+    for row in ("done", "failed", "retried", "frozen", "rate", "credits", "possibly paid"):
         assert f"│ {row} " in result.stdout
     assert result.stdout.endswith("gallery: sd3async-demo-2/index.html\n")
-    assert "perhaps charged, and sent again" in result.stderr
+    assert "possibly paid, and sent again" in result.stderr
     assert Path("sd3async-demo/index.html").read_text() == "the first"
 
 
@@ -219,7 +219,7 @@ def test_an_interrupted_demo_keeps_what_was_done(start: Start) -> None:
 
     assert code == 130
     assert "interrupted; what was done is in demo" in err
-    assert "cut off; perhaps charged" in err
+    assert "cut off; possibly paid" in err
     assert "again" not in err.partition("cut off")[2]  # nothing is, once it is interrupted
     assert len(list(Path("demo/images").rglob("*.json"))) >= 4
     assert not list(Path("demo").rglob("*.part"))

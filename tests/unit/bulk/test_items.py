@@ -10,8 +10,8 @@ import pytest
 
 from sd3async import InvalidRequestError
 from sd3async.bulk import Defaults
-from sd3async.bulk.items import Item, items_of
-from sd3async.bulk.manifest import Line
+from sd3async.bulk.intake.items import Item, items_of
+from sd3async.bulk.intake.manifest import Line
 from sd3async.models.fields import MAX_SEED
 from support.pictures import picture
 

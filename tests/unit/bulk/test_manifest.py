@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sd3async.bulk import BadLine, ManifestError
-from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
+from sd3async.bulk.intake.manifest import Line, open_manifest, read_lines, shape_of
+from sd3async.bulk.options import Shape
 
 
 def read(text: str | bytes, shape: Shape | None = None, **options: Any) -> list[Line | BadLine]:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sd3async.bulk import Defaults, ManifestError
-from sd3async.bulk.manifest import Line
-from sd3async.bulk.registration import Registered, Registration
-from sd3async.bulk.schema import SCHEMA
+from sd3async.bulk.intake.manifest import Line
+from sd3async.bulk.intake.rows import rows_of
+from sd3async.bulk.keeping.registration import Registered, Registration
+from sd3async.bulk.keeping.tables import SCHEMA
 
 
 @pytest.fixture
@@ -32,21 +33,14 @@ def empty_journal() -> sqlite3.Connection:
 def take_in(
     db: sqlite3.Connection, rows: list[Any], *, skip_invalid: bool = False, repeat: int = 1
 ) -> Registered:
-    registration = Registration(
-        db,
-        source="test",
-        defaults=Defaults(repeat=repeat),
-        folder=Path(),
-        skip_invalid=skip_invalid,
-        save_input=None,
-    )
-    registration.begin()
+    db.execute("BEGIN")
+    registration = Registration(db, source="test", skip_invalid=skip_invalid)
     lines = [
         Line(number, {"prompt": row} if isinstance(row, str) else row)
         for number, row in enumerate(rows, start=1)
     ]
     try:
-        rows_left = registration.rows_of(lines)
+        rows_left = rows_of(lines, Defaults(repeat=repeat), relative_to=Path())
         while registration.add(rows_left):
             pass
         registered = registration.finish({})

@@ -9,8 +9,8 @@ import pytest
 
 from sd3async import InvalidRequestError, SD3Request
 from sd3async.bulk import BadLine, ManifestError
-from sd3async.bulk.manifest import Line
-from sd3async.bulk.sources import as_line_source
+from sd3async.bulk.intake.manifest import Line
+from sd3async.bulk.intake.sources import as_line_source
 
 
 async def lines_of(source: Any) -> list[Line | BadLine]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sd3async.bulk import JournalError, StorageError
-from sd3async.bulk.store import APPLICATION_ID, Store, Work
+from sd3async.bulk.keeping.store import APPLICATION_ID, Store, Work
 
 SCHEMA = "CREATE TABLE notes (text TEXT);"
 

@@ -1,8 +1,8 @@
 """Exports, read back with the libraries that people read them with."""
 
 import json
-import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -11,11 +11,14 @@ import pytest
 from pyarrow import parquet  # type: ignore[import-untyped]  # it ships no py.typed
 from webdataset import tariterators  # type: ignore[import-untyped]  # it ships no py.typed
 
+from sd3async import InvalidRequestError
+from sd3async.bulk import JobOptions
 from sd3async.bulk.records import ItemRecord
-from sd3async.bulk.report import export
-from sd3async.bulk.report.shards import write_shards
-from sd3async.bulk.report.table import write_table
-from support.job_records import BEGAN, done, failed, item, write_pictures
+from sd3async.bulk.report.exports import feed
+from sd3async.bulk.report.shards import ShardWriter
+from sd3async.bulk.report.table import TableWriter
+from sd3async.bulk.report.write import export_to
+from support.job_records import BEGAN, done, failed, item, summary, write_pictures
 
 Sample = dict[str, Any]
 
@@ -34,12 +37,22 @@ def read_table(path: Path) -> list[Sample]:
     return rows
 
 
+def write_shards(out: Path, records: Iterable[ItemRecord], **how: Any) -> list[Path]:
+    feed([ShardWriter(out, **how)], records, summary([]))
+    return sorted((out / "shards").iterdir())
+
+
+def write_table(out: Path, records: Iterable[ItemRecord], **how: Any) -> Path:
+    feed([TableWriter(out, **how)], records, summary([]))
+    return out / "results.parquet"
+
+
 def test_shards_hold_each_image_with_its_facts_and_prompt(tmp_path: Path) -> None:
     """A training pipeline would meet other bytes, or an image without its prompt."""
     records = [done(0, prompt="ein Fuchs \u2603 \ud800"), failed(1), done(2)]
     write_pictures(tmp_path, records)
 
-    samples = read_shards(export(tmp_path, lambda: records, format="webdataset"))
+    samples = read_shards(write_shards(tmp_path, records))
 
     assert [sample["__key__"] for sample in samples] == ["00000000", "00000002"]
     assert samples[0]["png"] == (tmp_path / str(records[0].file)).read_bytes()
@@ -102,10 +115,8 @@ def test_the_table_has_a_row_for_each_item_whatever_its_state(tmp_path: Path) ->
         item(2, state="pending", request={"cfg_scale": float("nan")}),
     ]
 
-    [path] = export(tmp_path, lambda: records, format="parquet")
-    rows = read_table(path)
+    rows = read_table(write_table(tmp_path, records))
 
-    assert path.name == "results.parquet"
     assert [row["state"] for row in rows] == ["done", "failed", "pending"]
     assert rows[0]["tags"] == ["a", "b"]
     assert rows[0]["seed"] == 2**32 - 2
@@ -131,12 +142,10 @@ def test_the_table_is_written_group_by_group(tmp_path: Path) -> None:
     assert [row["index"] for row in read_table(path)] == list(range(25))
 
 
-def test_a_job_without_images_exports_nothing_and_says_so_by_an_empty_list(tmp_path: Path) -> None:
+def test_a_job_without_images_has_an_empty_table_and_no_shards(tmp_path: Path) -> None:
     """An empty job would end in a traceback."""
-    no_records: list[ItemRecord] = []
-
-    assert export(tmp_path, lambda: no_records, format="webdataset") == []
-    assert read_table(export(tmp_path, lambda: no_records, format="parquet")[0]) == []
+    assert write_shards(tmp_path, []) == []
+    assert read_table(write_table(tmp_path, [])) == []
 
 
 def test_a_failed_export_leaves_no_part_behind(tmp_path: Path) -> None:
@@ -147,34 +156,45 @@ def test_a_failed_export_leaves_no_part_behind(tmp_path: Path) -> None:
         raise OSError("no space left")
 
     write_pictures(tmp_path, [done(0)])
-    for format_ in ("webdataset", "parquet"):
+    for name in ("webdataset", "parquet"):
         with pytest.raises(OSError, match="no space"):
-            export(tmp_path, broken, format=format_)
+            feed([export_to(tmp_path, name)], broken(), summary([]))
 
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
     assert list((tmp_path / "shards").iterdir()) == []
 
 
+def test_an_export_that_fails_does_not_take_the_others_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged picture would cost the table that has nothing to do with it."""
+    records = [done(0), done(1)]
+    write_pictures(tmp_path, records)
+    shards, table = ShardWriter(tmp_path), TableWriter(tmp_path)
+
+    def fail(record: ItemRecord) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(shards, "write", fail)
+    with pytest.raises(OSError, match="no space"):
+        feed([shards, table], records, summary(records))
+
+    assert len(read_table(tmp_path / "results.parquet")) == 2
+
+
 @pytest.mark.parametrize(
-    ("format_", "library"), [("webdataset", "webdataset"), ("parquet", "pyarrow")]
+    ("name", "library"), [("webdataset", "webdataset"), ("parquet", "pyarrow")]
 )
 def test_a_missing_library_is_named_with_its_extra(
-    format_: str, library: str, tmp_path: Path
+    name: Any, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever lacks an extra would get a traceback instead of a command to type."""
-    code = (
-        "import sys, pathlib; sys.modules[sys.argv[2]] = None\n"
-        "from sd3async.bulk.report import export\n"
-        "export(pathlib.Path(sys.argv[3]), lambda: [], format=sys.argv[1])"
-    )
-    command = [sys.executable, "-c", code, format_, library, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert f"pip install 'sd3async[{format_}]'" in ended.stderr.splitlines()[-1]
-    assert library in ended.stderr.splitlines()[-1]
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InvalidRequestError, match=rf"needs {library}: .*sd3async\[{name}\]"):
+        JobOptions(formats=[name])
 
 
-def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused() -> None:
     """A misspelt format would export nothing, in silence."""
-    with pytest.raises(ValueError, match="webdataset or parquet"):
-        export(tmp_path, list, format=cast("Any", "zip"))
+    with pytest.raises(InvalidRequestError, match="allowed are webdataset, parquet"):
+        JobOptions(formats=cast("Any", ["zip"]))

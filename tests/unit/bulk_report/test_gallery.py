@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sd3async.bulk.records import ItemRecord
-from sd3async.bulk.report import write_reports
+from sd3async.bulk.report import write_out
 from sd3async.bulk.report.cards import card
 from sd3async.bulk.report.gallery import GalleryWriter, render_page
 from sd3async.bulk.report.numbers import JobNumbers
 from sd3async.bulk.report.plain import script_json
 from sd3async.bulk.report.thumbnails import make_thumbnails, thumbnail_of
-from support.job_records import done, failed, summary, write_pictures
+from support.job_records import done, failed, summary, write_pictures, write_report
 
 NASTY = [
     "</script><script>alert(1)</script>",
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 
 def page_of(records: list[ItemRecord], out: Path) -> Page:
-    write_reports(out, lambda: records, summary(records), thumbnails=False)
+    write_report(out, records, summary(records))
     return Page((out / "index.html").read_text("utf-8"))
 
 
@@ -218,7 +218,7 @@ def test_large_images_get_their_thumbnails_with_the_reports(tmp_path: Path) -> N
     records = [done(0), failed(1), done(2, linked_to=0, file=done(0).file)]
     write_pictures(tmp_path, records[:1], width=1000, height=1000)
 
-    write_reports(tmp_path, lambda: records, summary(records))
+    write_out(tmp_path, lambda: records, summary(records))
 
     cards = Page((tmp_path / "index.html").read_text()).records()
     assert cards[0]["thumbnail"] == cards[2]["thumbnail"] == "thumbs/000000/00000000.webp"

@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sd3async.bulk.records import ItemRecord
-from sd3async.bulk.report import write_reports
 from sd3async.bulk.report.numbers import OTHER, JobNumbers, distribution, kind_of_error
-from support.job_records import BEGAN, done, failed, item, summary
+from support.job_records import BEGAN, done, failed, item, summary, write_report
 
 
 def report_of(records: list[ItemRecord], out: Path) -> dict[str, Any]:
-    write_reports(out, lambda: records, summary(records), thumbnails=False)
+    write_report(out, records, summary(records))
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
     return report
 
@@ -29,7 +28,7 @@ def test_the_report_counts_each_state_endpoint_and_model(tmp_path: Path) -> None
 
     report = report_of(records, tmp_path)
 
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert report["by_state"] == {"done": 3, "failed": 1}
     assert report["by_endpoint"]["sd3"]["states"] == {"done": 2, "failed": 1}
     assert report["by_endpoint"]["core"] == {
@@ -47,9 +46,9 @@ def test_the_report_counts_each_state_endpoint_and_model(tmp_path: Path) -> None
 def test_the_report_repeats_the_summary(tmp_path: Path) -> None:
     """Money and times in report.json would differ from those on the terminal."""
     records = [done(0)]
-    told = summary(records, dollars=0.065, possibly_paid=2, frozen=3, balance_after=12.5)
+    told = summary(records, possibly_paid=2, frozen=3, balance_after=12.5)
 
-    write_reports(tmp_path, lambda: records, told)
+    write_report(tmp_path, records, told)
     report = json.loads((tmp_path / "report.json").read_text())
 
     assert report["money"] == {
@@ -99,7 +98,7 @@ def test_a_job_in_three_runs_has_the_time_and_the_rate_of_all(tmp_path: Path) ->
     records = [done(i) for i in range(90)]
     told = summary(records, finished_at=BEGAN + 1, runs=3, seconds=60.0)
 
-    write_reports(tmp_path, lambda: records, told)
+    write_report(tmp_path, records, told)
     report = json.loads((tmp_path / "report.json").read_text())
 
     assert (report["job"]["runs"], report["job"]["seconds"]) == (3, 60.0)

@@ -29,8 +29,8 @@ function tiles({ job, items, money: spent, requests, latency, bytes }) {
   ];
   if (items.filtered) rows.push(["Filtered", items.filtered, "blurred, and paid", "odd"]);
   if (items.missing) rows.push(["Gone", items.missing, "paid, no longer in the folder", "bad"]);
-  if (items.unknown) rows.push(["Held for review", items.unknown, "perhaps paid", "odd"]);
-  if (items.held) rows.push(["Not sent", items.held, "run again to go on", "odd"]);
+  if (items.unknown) rows.push(["Held for review", items.unknown, "possibly paid", "odd"]);
+  if (items.unsent) rows.push(["Not sent", items.unsent, "run again to go on", "odd"]);
   return rows;
 }
 

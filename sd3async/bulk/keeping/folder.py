@@ -6,58 +6,46 @@ DIR/images/000123/00123456.json     its sidecar
 DIR/inputs/<sha256>.png             images to start from that came as bytes
 DIR/results.jsonl                   every item, in the manifest's order
 
-Everything here blocks: call it in a thread.
+What is not a coroutine blocks: call it in a thread.
 """
 
 import fcntl
 import functools
 import hashlib
-import json
 import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 
-from sd3async._files import (
-    PART_SUFFIX,
-    PartFile,
-    find_parts,
-    finish_part,
-    is_part,
-    make_folder,
-    sync_folder,
-    write_atomically,
-)
+from sd3async._files import make_folder, sync_folder, write_atomically
+from sd3async._threads import in_thread
 from sd3async.bulk.errors import FolderError, JobError, JobLockedError, StorageError, storage_error
-from sd3async.bulk.items import INPUTS
-from sd3async.bulk.journal import JOURNAL_NAME, Delivery, QueuedItem, read_owner
-from sd3async.bulk.records import EMULATOR, ItemRecord
-from sd3async.bulk.sidecars import FACTS, facts_of, read_sidecar, write_sidecar
+from sd3async.bulk.keeping.journal import JOURNAL_NAME, read_owner
+from sd3async.bulk.keeping.ledger import Delivery, QueuedItem
+from sd3async.bulk.keeping.sidecars import facts_of, write_sidecar
+from sd3async.bulk.records import EMULATOR
 from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage
 from sd3async.wire import redact
 
 IMAGES = "images"
-RESULTS_NAME = "results.jsonl"
+INPUTS = "inputs"
+"""Images to start from that came as bytes, named by their hash."""
 ERROR_LOG_NAME = "error.log"
 
 _FILES_PER_FOLDER = 1_000
-_READ_BYTES = 256 * 1024
 _SHOWN_NAMES = 3
 _FOLDER_NAME = re.compile(r"[0-9]{6,}")
 _IMAGE_NAME = re.compile(r"([0-9]{8,})\.(?:png|jpeg|webp)")
 _JOURNAL_SUFFIXES = ("", "-wal", "-shm")
-_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 T = TypeVar("T")
-
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @attrs.frozen
@@ -95,11 +83,6 @@ class JobFolder:
     def journal(self) -> Path:
         """The journal."""
         return self.path / JOURNAL_NAME
-
-    @property
-    def results(self) -> Path:
-        """The list of what came of every item."""
-        return self.path / RESULTS_NAME
 
     def claim(self, *, force: bool = False) -> None:
         """Make the folder if need be, and keep other processes out.
@@ -192,15 +175,7 @@ class JobFolder:
             StorageError: The disk failed.
         """
         folder = (self.path / self.image_name(number, "png")).parent
-        return self._on_disk(_find_pictures, folder)
-
-    def sidecar_of(self, name: str) -> dict[str, Any]:
-        """Return what an image's sidecar says; nothing when there is none that can be read.
-
-        Args:
-            name: The image, relative to the job's folder.
-        """
-        return read_sidecar(self.path / name)
+        return self.on_disk(_find_pictures, folder)
 
     def check_service(self, bound: str | None) -> None:
         """See that what is here is for the service of this run.
@@ -219,124 +194,44 @@ class JobFolder:
             "images must not be mixed up; choose another folder, or go on with the first"
         )
 
-    def has_room(self, name: str) -> bool:
-        """Whether `make_room` has nothing to do. Never blocks.
-
-        Args:
-            name: The file, relative to the job's folder.
-        """
-        return (self.path / name).parent in self._made
-
-    def make_room(self, name: str) -> Path:
-        """Make the folder of a file durably.
-
-        Args:
-            name: The file, relative to the job's folder.
-
-        Returns:
-            The file's path.
-
-        Raises:
-            StorageError: It cannot be made.
-        """
-        path = self.path / name
-        if path.parent not in self._made:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                sync_folder(path.parent.parent)
-                sync_folder(self.path)
-            except OSError as error:
-                raise storage_error(self.path, error) from error
-            self._made.add(path.parent)
+    async def place_for(self, number: int, output_format: str) -> Path:
+        """As for `Shelf`."""
+        path = self.path / self.image_name(number, output_format)
+        if path.parent not in self._made:  # a thread's trip for each image would be felt
+            await in_thread(self._make_parent, path)
         return path
 
     def save_input(self, name: str, data: bytes) -> None:
         """Keep an image to start from; harmless when it is there."""
-        path = self.make_room(name)
+        path = self.path / name
+        self._make_parent(path)
         if not path.exists():
-            self._on_disk(write_atomically, path, data)
+            self.on_disk(write_atomically, path, data)
 
     def resolve(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a journalled request with its image's path as it can be opened."""
+        """As for `Shelf`."""
         image = fields.get("image")
         return fields if image is None else {**fields, "image": str(self.path / image)}
 
-    def seal(self, item: Mapping[str, Any], image: GeneratedImage, part: Path) -> Delivery:
-        """Write the sidecar of an image that is whole and about to get its name.
+    def seal(self, item: QueuedItem, image: GeneratedImage, part: Path) -> Delivery:
+        """As for `Shelf`: write the sidecar.
 
-        The sidecar comes first, so that an image which has its name has its facts, and a part
-        that a crash left can be told to be whole.
-
-        Args:
-            item: What identifies it: `index`, `id`, `tags`.
-            image: The image.
-            part: The file that holds its bytes.
-
-        Raises:
-            StorageError: The disk failed.
+        It comes before the image's name, so that an image which has its name has its facts, and a
+        part that a crash left can be told to be whole.
         """
         path = image.path
         if path is None:
             raise ValueError("the image was not streamed to a file")
         emulated = image.emulated or self.service == EMULATOR
-        facts = facts_of(image, sha256=self._on_disk(_hash, part), emulated=emulated)
+        facts = facts_of(image, sha256=self.on_disk(hash_file, part), emulated=emulated)
+        names = {"index": item.number, "id": item.id, "tags": item.tags}
         write = functools.partial(write_sidecar, service=self.service)
-        self._on_disk(write, path, item, image, facts)
+        self.on_disk(write, path, names, image, facts)
         name = path.relative_to(self.path).as_posix()
         return Delivery(file=name, credits=image.credits, facts=facts)
 
-    def find_delivery(self, item: QueuedItem, is_rehearsal: bool) -> Delivery | None:
-        """Return the image of an item that was on its way when a run died, if it is there.
-
-        A part that is whole by its sidecar's word is given its name. The sidecar says what the
-        answer said; without one, the image alone tells its size and hash, and the request the
-        seed it asked for.
-
-        Args:
-            item: The item.
-            is_rehearsal: Look only.
-
-        Raises:
-            StorageError: The disk failed.
-        """
-        return self._on_disk(self._find, item, is_rehearsal)
-
-    def sweep(self, numbers: Iterable[int]) -> int:
-        """Delete what a run that died left half-written.
-
-        Args:
-            numbers: The items that were on their way.
-
-        Returns:
-            How many files.
-        """
-        folders = {self.path, self.path / INPUTS}
-        folders |= {(self.path / self.image_name(number, "png")).parent for number in numbers}
-        count = 0
-        for folder in folders:
-            for part in folder.glob(f".*{PART_SUFFIX}") if folder.is_dir() else ():
-                if is_part(part):  # other programs have parts, too
-                    part.unlink(missing_ok=True)
-                    count += 1
-        return count
-
-    def write_results(self, records: Iterable[ItemRecord]) -> Path:
-        """Write `results.jsonl`: whole, or not at all.
-
-        Raises:
-            StorageError: The disk failed.
-        """
-        return self._on_disk(_write_results, self.results, records)
-
     def log_error(self, error: BaseException) -> JobError:
-        """Keep the traceback of an error that nobody expected.
-
-        Args:
-            error: The error.
-
-        Returns:
-            One sentence for people.
-        """
+        """As for `Shelf`."""
         lines = "".join(traceback.format_exception(error))
         words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         told = JobError(
@@ -347,27 +242,6 @@ class JobFolder:
         with suppress(OSError), (self.path / ERROR_LOG_NAME).open("a", errors="replace") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{redact(lines, ())}\n")
         return told
-
-    def _find(self, item: QueuedItem, is_rehearsal: bool) -> Delivery | None:
-        output_format = str(item.fields.get("output_format", "png"))
-        name = self.image_name(item.number, output_format)
-        path = self.path / name
-        sidecar = read_sidecar(path)
-        found = path if _is_image(path) else _find_whole_part(path, sidecar)
-        if found is None:
-            return None
-        facts: dict[str, Any] = {
-            "content_type": f"image/{output_format}",
-            "size": found.stat().st_size,
-            "sha256": _hash(found),
-            "seed": item.fields.get("seed") or None,
-            "emulated": self.service == EMULATOR,
-        }
-        if found != path and not is_rehearsal:
-            finish_part(found, path)
-        if sidecar.get("sha256") == facts["sha256"]:
-            facts |= {name: sidecar[name] for name in FACTS if name in sidecar}
-        return Delivery(file=name, credits=item.price, facts=facts)
 
     def _take_lock(self) -> None:
         # The folder itself is locked: a file in it could be deleted, and the next run let in.
@@ -406,7 +280,21 @@ class JobFolder:
                 "folder, or add --force (force=True): files named like a job's own are replaced"
             )
 
-    def _on_disk(self, function: Callable[..., T], *args: Any) -> T:
+    def _make_parent(self, path: Path) -> None:
+        """Make the folder of a file durably."""
+        if path.parent in self._made:
+            return
+        self.on_disk(path.parent.mkdir, 0o777, True, True)
+        self.on_disk(sync_folder, path.parent.parent)
+        self.on_disk(sync_folder, self.path)
+        self._made.add(path.parent)
+
+    def on_disk(self, function: Callable[..., T], *args: Any) -> T:
+        """Do what touches the disk.
+
+        Raises:
+            StorageError: The disk failed.
+        """
         try:
             return function(*args)
         except StorageError:
@@ -444,7 +332,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, and leave nothing of it in the page cache.
 
     A terabyte of images that nobody reads again would push out everything else. And in a virtual
@@ -455,33 +343,3 @@ def _hash(path: Path) -> str:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return digest
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a file is there and begins as an image; whole it is, or it had no such name."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(12).startswith(_STARTS)
-    except OSError:
-        return False
-
-
-def _find_whole_part(path: Path, sidecar: Mapping[str, Any]) -> Path | None:
-    """Return what an image's sidecar says is all of it, if it only lacks its name."""
-    for part in find_parts(path):
-        if part.stat().st_size == sidecar.get("size") and _hash(part) == sidecar.get("sha256"):
-            return part
-    return None
-
-
-def _write_results(path: Path, records: Iterable[ItemRecord]) -> Path:
-    with PartFile(path) as part:
-        block = bytearray()
-        for record in records:
-            # A lone surrogate of a bad line becomes the escape that JSON has for it.
-            block += _to_json(record.to_dict()).encode(errors="backslashreplace") + b"\n"
-            if len(block) >= _READ_BYTES:
-                part.write(block)
-                block.clear()
-        part.write(block)
-        return part.commit()

@@ -14,21 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from sd3async.bulk.errors import FolderError
-from sd3async.bulk.folder import JobFolder, Picture
-from sd3async.bulk.journal import Delivery, write_done
-from sd3async.bulk.registration import link_twins
-from sd3async.bulk.sidecars import FACTS
-
-_OWNERS = """
-SELECT number, state, file FROM items
-WHERE number BETWEEN ? AND ? AND state IN ('done', 'missing') AND linked_to IS NULL
-"""
-
-_DONE = "SELECT number FROM items WHERE number BETWEEN ? AND ? AND state IN ('done', 'missing')"
-
-_ITEM = "SELECT state, request FROM items WHERE number = ?"
-
-_MARK = "UPDATE items SET state = ? WHERE (number = ? OR linked_to = ?) AND state = ?"
+from sd3async.bulk.keeping import tables
+from sd3async.bulk.keeping.folder import JobFolder, Picture
+from sd3async.bulk.keeping.ledger import Delivery
+from sd3async.bulk.keeping.sidecars import FACTS, read_sidecar
+from sd3async.bulk.records import State
 
 
 def note_missing(db: sqlite3.Connection, folder: JobFolder) -> None:
@@ -38,15 +28,12 @@ def note_missing(db: sqlite3.Connection, folder: JobFolder) -> None:
         db: The journal, in a transaction.
         folder: The job's folder.
     """
-    (last,) = db.execute("SELECT coalesce(max(number), -1) FROM items").fetchone()
-    for first, end in folder.ranges(last):
+    for first, last in folder.ranges(tables.highest(db)):
         present = {picture.name for picture in folder.pictures(first)}
-        changes: list[tuple[str, int, int, str]] = []
-        for number, state, file in db.execute(_OWNERS, (first, end)):
-            now = "done" if file in present else "missing"
+        for number, state, file in tables.images(db, first, last):
+            now: State = "done" if file in present else "missing"
             if now != state:
-                changes.append((now, number, number, state))
-        db.executemany(_MARK, changes)
+                tables.mark(db, number, state, now)
 
 
 def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
@@ -65,7 +52,7 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     taken = 0
     strays: list[Picture] = []
     for picture, _, request in unknown_pictures(db, folder):
-        sidecar = folder.sidecar_of(picture.name)
+        sidecar = read_sidecar(folder.path / picture.name)
         if request is None or not _fits(picture, json.loads(request), sidecar):
             strays.append(picture)
             continue
@@ -75,7 +62,7 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     if strays:
         raise _not_ours(folder.path, strays)
     if taken:
-        link_twins(db)
+        tables.link_twins(db)
     return taken
 
 
@@ -91,13 +78,11 @@ def unknown_pictures(
     Yields:
         The image; state and request of the item it is named after: nothing if there is none.
     """
-    for first, end in folder.ranges():
-        done = {number for (number,) in db.execute(_DONE, (first, end))}
-        strays = [picture for picture in folder.pictures(first) if picture.number not in done]
+    for first, last in folder.ranges():
+        known = tables.delivered(db, first, last)
+        strays = [picture for picture in folder.pictures(first) if picture.number not in known]
         for picture in sorted(strays, key=lambda picture: picture.name):
-            item = db.execute(_ITEM, (picture.number,)).fetchone()
-            state, request = item or ("", None)
-            yield picture, state, request
+            yield picture, *tables.state_and_request(db, picture.number)
 
 
 def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any]) -> bool:
@@ -125,7 +110,9 @@ def _write_down(
         file=picture.name, credits=float(sidecar.get("credits") or 0.0), facts=facts
     )
     at = (folder.path / picture.name).stat().st_mtime
-    write_done(db, picture.number, delivery, attempts=int(sidecar.get("attempts") or 1), at=at)
+    tables.write_done(
+        db, picture.number, delivery, attempts=int(sidecar.get("attempts") or 1), at=at
+    )
 
 
 def _not_ours(folder: Path, strays: list[Picture]) -> FolderError:

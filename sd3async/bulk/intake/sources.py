@@ -13,7 +13,8 @@ import attrs
 
 from sd3async._threads import in_thread_or_leave
 from sd3async.bulk.errors import BadLine, ManifestError
-from sd3async.bulk.manifest import Line, Shape, open_manifest, read_lines, shape_of
+from sd3async.bulk.intake.manifest import Line, open_manifest, read_lines, shape_of
+from sd3async.bulk.options import Shape
 from sd3async.errors import InvalidRequestError
 from sd3async.models.fields import refuse
 from sd3async.models.requests import GenerationRequest, check_requests

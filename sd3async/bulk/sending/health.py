@@ -21,18 +21,23 @@ _OF_THE_ITEM = (BadRequestError, ContentModerationError, PayloadTooLargeError, U
 _Kind = tuple[str, str]
 
 
-class Streaks:
+class ServiceHealth:
     """Counts failures in a row, for each endpoint and model by itself.
 
     A gateway may lack one endpoint, and a service one model, while all others work.
+
+    Attributes:
+        was_reached: Whether there is a service at all where one is expected.
     """
 
     def __init__(self) -> None:
         self._failures: Counter[_Kind] = Counter()
         self._served: set[_Kind] = set()
+        self.was_reached = False
 
-    def succeeded(self, request: GenerationRequest) -> None:
+    def served(self, request: GenerationRequest) -> None:
         """Note an image."""
+        self.was_reached = True
         kind = _kind_of(request)
         self._served.add(kind)
         del self._failures[kind]

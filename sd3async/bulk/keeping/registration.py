@@ -5,21 +5,16 @@ operations afterwards: sorting a million rows is cheap and needs no memory, look
 up in an index is neither.
 """
 
-import hashlib
 import itertools
-import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import attrs
 
 from sd3async.bulk.errors import BadLine, ManifestError
-from sd3async.bulk.items import Defaults, Item, SaveInput, items_of
-from sd3async.bulk.manifest import Line
-from sd3async.bulk.schema import IDENTITY_INDEX
-from sd3async.errors import InvalidRequestError
+from sd3async.bulk.keeping.tables import IDENTITY_INDEX, link_twins, write_meta
+from sd3async.bulk.records import State
 
 _SHOWN = 20
 _BATCH = 1_000  # rows in memory at once; also how soon a registration can be called off
@@ -84,32 +79,39 @@ SELECT number, position, rank, id, identity, occurrence, reproducible, endpoint,
 FROM incoming WHERE number >= ? ORDER BY number
 """
 
-# The first of identical requests is sent, or was; one that failed is nobody's model.
-_FIRSTS = """
-CREATE TEMP TABLE firsts AS
-SELECT identity, coalesce(
-    min(CASE WHEN state = 'done' THEN number END),
-    min(CASE WHEN state = 'pending' THEN number END)) AS number
-FROM items
-WHERE reproducible AND ((state = 'done' AND linked_to IS NULL)
-    OR (state = 'pending' AND position IS NOT NULL))
-GROUP BY identity HAVING count(*) > 1
-"""
 
-_UNLINK = "UPDATE items SET linked_to = NULL WHERE state = 'pending' AND linked_to IS NOT NULL"
+class Incoming(NamedTuple):
+    """A row of the journal to be: an item, or a bad line.
 
-_LINK = """
-UPDATE items SET linked_to = firsts.number FROM firsts
-WHERE items.identity = firsts.identity AND items.state = 'pending'
-    AND items.position IS NOT NULL AND items.reproducible AND items.number <> firsts.number
-"""
+    Attributes:
+        position: Its place in the manifest, from 0.
+        line: The line it stands on, from 1.
+        rank: Minus its priority.
+        id: The manifest's own name for it; empty without one.
+        identity: Hash of the request as the manifest states it [16 bytes].
+        reproducible: Whether an identical request makes the identical image.
+        endpoint: Of the request; empty for a bad line.
+        request: As JSON; for a bad line, what could be read of it.
+        tags: As JSON.
+        columns: As JSON.
+        price: Documented [credits].
+        state: `pending` or `invalid`.
+        error: What is wrong with a bad line.
+    """
 
-_SHARE_DONE = """
-UPDATE items SET state = 'done', file = model.file, facts = model.facts,
-    finished_at = model.finished_at
-FROM items AS model
-WHERE items.state = 'pending' AND items.linked_to = model.number AND model.state = 'done'
-"""
+    position: int
+    line: int
+    rank: int
+    id: str
+    identity: bytes
+    reproducible: bool
+    endpoint: str
+    request: str
+    tags: str
+    columns: str
+    price: float
+    state: State
+    error: str
 
 
 @attrs.frozen(kw_only=True)
@@ -132,58 +134,30 @@ class Registered:
 
 
 class Registration:
-    """Takes lines into the journal. Everything here blocks, and runs in the writer's thread.
+    """Takes rows into the journal. Everything here blocks, and runs in the writer's thread.
 
     Args:
-        connection: The journal.
+        connection: The journal, in a transaction from now on.
         source: The manifest's name, for messages.
-        defaults: What its lines do not say.
-        folder: What image paths are relative to.
         skip_invalid: Record bad lines and go on, instead of refusing the manifest.
-        save_input: Keeps images that came as bytes; None keeps none.
+
+    Attributes:
+        total: Rows so far.
     """
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        source: str,
-        defaults: Defaults,
-        folder: Path,
-        skip_invalid: bool,
-        save_input: SaveInput | None,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, source: str, skip_invalid: bool) -> None:
         self._connection = connection
         self._source = source
-        self._defaults = defaults
-        self._folder = folder
         self._skip_invalid = skip_invalid
-        self._save_input = save_input
-        self._position = 0
+        self.total = 0
+        connection.execute("DROP TABLE IF EXISTS temp.incoming")
+        connection.execute(_INCOMING)
 
-    def begin(self) -> None:
-        """Open the transaction."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute("DROP TABLE IF EXISTS temp.incoming")
-        self._connection.execute(_INCOMING)
-
-    def rows_of(self, lines: Iterable[Line | BadLine]) -> Iterator[tuple[Any, ...]]:
-        """Yield what lines come to, for `add` to take in: many rows of one, if it is repeated."""
-        for line in lines:
-            if isinstance(line, BadLine):
-                yield self._bad_row(line.number, line.reason, {})
-                continue
-            items = items_of(line, self._defaults, folder=self._folder, save_input=self._save_input)
-            try:
-                for item in items:
-                    yield self._row(line.number, item)
-            except InvalidRequestError as error:
-                yield self._bad_row(line.number, str(error), line.fields)
-
-    def add(self, rows: Iterator[tuple[Any, ...]]) -> bool:
+    def add(self, rows: Iterator[Incoming]) -> bool:
         """Take the next rows in; return whether there may be more."""
         batch = list(itertools.islice(rows, _BATCH))
         self._connection.executemany(_INSERT, batch)
+        self.total += len(batch)
         return len(batch) == _BATCH
 
     def finish(self, meta: dict[str, str]) -> Registered:
@@ -203,8 +177,8 @@ class Registration:
         if invalid:
             # Bad because of a missing image, a line may be good next time: do not trust a match.
             meta = meta | {"manifest": ""}
-        rows = [(name, storable(value)) for name, value in meta.items()]
-        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        for name, value in meta.items():
+            write_meta(connection, name, value)
         connection.execute("DROP TABLE incoming")
         return registered
 
@@ -230,7 +204,7 @@ class Registration:
         connection.execute(IDENTITY_INDEX)
         link_twins(connection)
         return Registered(
-            total=self._position,
+            total=self.total,
             added=added,
             removed=named_before - kept,
             invalid=invalid,
@@ -250,48 +224,3 @@ class Registration:
         connection.execute(_TAKE_OVER)
         connection.execute("DELETE FROM items WHERE state = 'invalid' AND position IS NULL")
         return int(kept)
-
-    def _row(self, line: int, item: Item) -> tuple[Any, ...]:
-        return self._numbered(
-            line,
-            -item.priority,
-            item.id,
-            item.identity,
-            item.is_reproducible,
-            item.request.endpoint,
-            storable(item.fields),
-            json.dumps(item.tags, ensure_ascii=False) if item.tags else "[]",
-            item.columns,
-            item.request.credits,
-            "pending",
-            "",
-        )
-
-    def _bad_row(self, line: int, reason: str, fields: Any) -> tuple[Any, ...]:
-        text = json.dumps(fields, default=str, sort_keys=True)
-        identity = hashlib.sha256(b"invalid" + text.encode()).digest()[:16]
-        values = ("", identity, False, "", text, "[]", "{}", 0.0, "invalid", storable(reason))
-        return self._numbered(line, 0, *values)
-
-    def _numbered(self, *values: Any) -> tuple[Any, ...]:
-        self._position += 1
-        return (self._position - 1, *values)
-
-
-def storable(text: str) -> str:
-    """Return a text with lone surrogates escaped, as SQLite needs it and JSON reads it back."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def link_twins(connection: sqlite3.Connection) -> None:
-    """Link pending items whose identical request was, or will be, generated already.
-
-    Args:
-        connection: The journal, in a transaction.
-    """
-    connection.execute("DROP TABLE IF EXISTS temp.firsts")
-    connection.execute(_UNLINK)
-    connection.execute(_FIRSTS)
-    connection.execute(_LINK)
-    connection.execute("DROP TABLE firsts")
-    connection.execute(_SHARE_DONE)

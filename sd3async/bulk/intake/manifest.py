@@ -9,15 +9,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, cast, get_args
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import attrs
 
 from sd3async.bulk.errors import BadLine, ManifestError
-
-Shape: TypeAlias = Literal["jsonl", "csv", "text"]
-
-SHAPES: tuple[Shape, ...] = get_args(Shape)
+from sd3async.bulk.options import Shape
 
 _SHAPE_OF_SUFFIX: dict[str, Shape] = {
     ".jsonl": "jsonl",

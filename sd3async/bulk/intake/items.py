@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import attrs
 
-from sd3async.bulk.manifest import Line
+from sd3async.bulk.intake.manifest import Line
+from sd3async.bulk.keeping.folder import INPUTS
+from sd3async.bulk.options import Defaults
 from sd3async.models.fields import (
-    AT_LEAST_ONE,
-    MAX_SEED,
     SEED,
     Number,
     Text,
@@ -28,9 +28,6 @@ from sd3async.models.requests import (
 )
 from sd3async.models.sources import BytesSource
 
-INPUTS = "inputs"
-"""Folder of images that came as bytes, named by their hash; relative to the job's folder."""
-
 _MAX_ID_CHARS = 200
 _TAG = Text(1, _MAX_ID_CHARS)
 _PRIORITY = Number(-1_000_000_000, 1_000_000_000, whole=True)
@@ -42,33 +39,6 @@ _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
 
 SaveInput = Callable[[str, bytes], None]
 """Keeps the bytes of an image under a name relative to the job's folder."""
-
-
-@attrs.frozen(kw_only=True)
-class Defaults:
-    """What lines that do not say otherwise are given.
-
-    Attributes:
-        endpoint: `sd3`, `core` or `ultra`.
-        fields: Values by the API's own names. One that a line's endpoint does not have, or that
-            does not go with a line's image, is left out for that line.
-        seed_start: Seed of a line's first variation; the next ones count up from it. None
-            leaves seeds to the service.
-        repeat: Variations of each line, 1 or more. A line with a seed of its own counts up from
-            that.
-        keep_columns: Keep what a line says beyond its request, for the results, instead of
-            refusing the line. What is a field of another endpoint is refused all the same.
-    """
-
-    endpoint: str = attrs.field(default="sd3", validator=ENDPOINT)
-    fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    seed_start: int | None = attrs.field(default=None, validator=Number(1, MAX_SEED, whole=True))
-    repeat: int = attrs.field(default=1, validator=AT_LEAST_ONE)
-    keep_columns: bool = False
-
-    def fingerprint(self) -> str:
-        """Return a text that differs when any default does."""
-        return json.dumps(attrs.asdict(self), sort_keys=True, default=str)
 
 
 @attrs.frozen(kw_only=True)

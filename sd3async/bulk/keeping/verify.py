@@ -13,10 +13,10 @@ import attrs
 
 from sd3async._files import disk_words
 from sd3async.bulk.errors import FolderError
-from sd3async.bulk.folder import JobFolder, read_out
-from sd3async.bulk.journal import read_records, reader
+from sd3async.bulk.keeping.folder import JobFolder, read_out
+from sd3async.bulk.keeping.journal import read_records, reader
+from sd3async.bulk.keeping.stock import unknown_pictures
 from sd3async.bulk.records import ItemRecord
-from sd3async.bulk.stock import unknown_pictures
 
 _BATCH = 64
 

@@ -1,0 +1,1 @@
+"""Keeping: what is known of every item, and the images, safe against every kind of end."""

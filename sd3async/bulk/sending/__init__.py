@@ -1,0 +1,1 @@
+"""Sending what the ledger's queue holds: admission, flights, landings."""
