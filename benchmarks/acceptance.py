@@ -8,10 +8,11 @@ from typing import Any
 import aiohttp
 from aiolimiter import AsyncLimiter
 
-from benchmarks import emulator_process, workers
+from benchmarks import workers
 from benchmarks.plan import Plan
 from benchmarks.results import Bar, Cell, Chart, Result, Table, at_most
 from sd3async import RateLimit, SD3Client, gather_generations
+from sd3async.cli.bench_emulator import emulator_process
 from sd3async.limiter import Shape
 
 _METHOD = """Real time, real HTTP: the emulator in a process of its own, with a strict sliding log of
@@ -96,8 +97,9 @@ def run(plan: Plan) -> Result:
 
 
 def _with_emulator(worker: Any, **arguments: Any) -> dict[str, Any]:
-    settings = {"latency": (0.5, 1.5), "arrival_jitter": 0.25, "image_bytes": 10_000}
-    with emulator_process.running(**settings) as emulator:
+    settings = {"latency": "0.5..1.5", "arrival_jitter": 0.25, "image_bytes": 10_000}
+    with emulator_process(**settings) as emulator:
+        workers.pin("server", emulator.pid)
         result: dict[str, Any] = workers.call(worker, url=emulator.url, **arguments)
     return result | emulator.stats
 

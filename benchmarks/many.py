@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import importlib.util
+import math
 import os
 import shutil
 import socket
@@ -17,11 +18,12 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import emulator_process, workers
+from benchmarks import workers
 from benchmarks.plan import Plan
-from benchmarks.recipes import PERIOD, REQUESTS
+from benchmarks.recipes import LOCKOUT, PERIOD, REQUESTS
 from benchmarks.results import Bar, Cell, Chart, Result, Table, at_most
 from sd3async import Outcome, SD3Client, gather_generations
+from sd3async.cli.bench_emulator import emulator_process
 
 _METHOD = """Real time, real HTTP: four processes begin at the same moment, each with all its prompts
 in one `gather`, and all with one key. The emulator is a process of its own, with a strict sliding
@@ -156,9 +158,10 @@ def run(plan: Plan) -> Result:
 def _measure(worker: Any, prompts: int, **arguments: Any) -> dict[str, Any]:
     """Run one worker in all processes, against an emulator of their own."""
     with (
-        emulator_process.running(arrival_jitter=0.2, image_bytes=10_000) as emulator,
+        emulator_process(arrival_jitter=0.2, image_bytes=10_000) as emulator,
         ThreadPoolExecutor(_PROCESSES) as pool,
     ):
+        workers.pin("server", emulator.pid)
         arguments |= {"url": emulator.url, "prompts": prompts}
         arguments["begin_at"] = time.time() + _BEGINNING
         futures = [pool.submit(workers.call, worker, **arguments) for _ in range(_PROCESSES)]
@@ -166,10 +169,21 @@ def _measure(worker: Any, prompts: int, **arguments: Any) -> dict[str, Any]:
     half = prompts // 2
     halves = [sorted(each["done"])[half - 1] for each in processes if len(each["done"]) >= half]
     return emulator.stats | {
+        "lockouts": _lockouts(emulator.stats["refused_at"]),
         "delivered": sum(len(each["done"]) for each in processes),
         "seconds": max(each["over"] for each in processes),
         "fairness": max(halves) / min(halves) if len(halves) == _PROCESSES else None,
     }
+
+
+def _lockouts(refused_at: list[float]) -> int:
+    """Count how often the key was shut out: each time, what comes meanwhile is refused too."""
+    count, over_at = 0, -math.inf
+    for at in sorted(refused_at):
+        if at >= over_at:
+            count += 1
+            over_at = at + LOCKOUT
+    return count
 
 
 @contextmanager

@@ -56,12 +56,12 @@ def call(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def pin(role: Literal["client", "server"]) -> None:
-    """Keep this process on a processor of its own, where the system can and has two."""
+def pin(role: Literal["client", "server"], pid: int = 0) -> None:
+    """Keep a process, this one unless told, on a processor of its own, where there are two."""
     with suppress(AttributeError, OSError):
         cpus = sorted(os.sched_getaffinity(0))
         if len(cpus) >= _CPUS_NEEDED:
-            os.sched_setaffinity(0, {cpus[0] if role == "client" else cpus[-1]})
+            os.sched_setaffinity(pid, {cpus[0] if role == "client" else cpus[-1]})
 
 
 def run_async(main: Coroutine[Any, Any, Any], *, uvloop: bool = False) -> Any:

@@ -341,7 +341,7 @@ def run(
     keys = (EMULATED_KEY,) if emulator else config.read_keys(None)
     with ExitStack() as stack:
         if emulator:
-            url = stack.enter_context(emulator_process(emulator_of(options, plan)))
+            url = stack.enter_context(emulator_process(**emulator_of(options, plan))).url
             exits.say("emulated: images come from an emulator beside this process, for free")
         else:
             url = resolve_base_url(base_url)

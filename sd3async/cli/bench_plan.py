@@ -15,7 +15,7 @@ from sd3async.bench.runner import most_requests
 from sd3async.bench.scenario import Scenario
 from sd3async.bench.units import parse_mix, parse_rate_limit
 from sd3async.bench.workload import PROMPTS, Workload
-from sd3async.cli.bench_emulator import EmulatorOptions
+from sd3async.cli.emulator import faults_from_words, latency_from_text
 from sd3async.cli.exits import say
 from sd3async.endpoints import find_service
 from sd3async.limiter import RateLimit
@@ -99,8 +99,8 @@ def plan_of(options: Mapping[str, Any]) -> Plan:
         raise click.UsageError(str(error)) from error
 
 
-def emulator_of(options: Mapping[str, Any], plan: Plan) -> EmulatorOptions:
-    """Return the emulator that the options describe.
+def emulator_of(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return the settings of the emulator that the options describe; see `emulator_process`.
 
     Args:
         options: The parameters of `bench run`, by name.
@@ -111,20 +111,20 @@ def emulator_of(options: Mapping[str, Any], plan: Plan) -> EmulatorOptions:
     """
     counts = options["emulator_limit"] or ("none" if options["no_limit"] else "log")
     max_requests, period = parse_rate_limit(options["limit"])
-    emulator = EmulatorOptions(
-        latency=options["emulator_latency"],
-        faults=options["emulator_faults"],
-        image_bytes=options["emulator_image_size"],
-        limit=None if counts == "none" else counts,
-        max_requests=max_requests,
-        period=period,
-        seed=plan.seed,
-    )
     try:
-        emulator.check()
+        latency_from_text(options["emulator_latency"])
+        faults_from_words(options["emulator_faults"])
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return emulator
+    return {
+        "latency": options["emulator_latency"],
+        "faults": options["emulator_faults"],
+        "image_bytes": options["emulator_image_size"],
+        "limit": None if counts == "none" else counts,
+        "max_requests": max_requests,
+        "period": period,
+        "seed": plan.seed,
+    }
 
 
 def check_spending(plan: Plan, options: Mapping[str, Any], *, base_url: str, keys: int) -> None:
