@@ -19,6 +19,7 @@ from benchmarks import memory, raw_server, workers
 from benchmarks.plan import Plan
 from benchmarks.results import Cell, Chart, Ratio, Result, Series, Table, at_least, at_most
 from sd3async import RateLimit, SD3Client
+from sd3async.bench.resources import forget_peak
 
 _METHOD = """Image-to-image with a PNG of 9.4 MB, sent to a local server that only counts. Memory is
 measured in a fresh process for each client: how far its peak grew from before the first upload.
@@ -56,7 +57,7 @@ async def measure(
     async with AsyncExitStack() as stack:
         opened = {way: await _open(stack, f"{url}/image/1024", way, Path(path)) for way in ways}
         gc.collect()
-        memory.forget_peak()
+        forget_peak()
         before = memory.now()
         for _ in range(1 + rounds):
             for way, upload in opened.items():

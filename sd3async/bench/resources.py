@@ -7,8 +7,7 @@ import time
 from array import array
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.bench.samples import Usage
@@ -34,17 +33,12 @@ class Meter:
 
     async def __aenter__(self) -> Self:
         """Begin."""
-        _forget_peak()
+        forget_peak()
         self._ticker = asyncio.create_task(self._tick())
         self._wall, self._cpu = time.perf_counter(), time.process_time()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End."""
         self._wall = time.perf_counter() - self._wall
         self._cpu = time.process_time() - self._cpu
@@ -59,7 +53,7 @@ class Meter:
         return Usage(
             wall=self._wall,
             cpu=self._cpu,
-            peak_rss=_peak_rss(),
+            peak_rss=memory("VmHWM"),
             lag_p99=percentile(lags, 99),
             lag_max=lags[-1],
         )
@@ -71,16 +65,22 @@ class Meter:
             self._lags.append(max(0.0, self._clock.monotonic() - due))
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the peak begin anew, where the system can (Linux); else it is that of the process."""
     with suppress(OSError):
         _CLEAR_REFS.write_text("5")
 
 
-def _peak_rss() -> int | None:
+def memory(which: Literal["VmRSS", "VmHWM"]) -> int:
+    """Return how much memory this process holds [bytes].
+
+    Args:
+        which: `VmRSS` for now, `VmHWM` for the most since `forget_peak`; elsewhere than on Linux
+            both are the most since the process began.
+    """
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(f"{which}:"):
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
