@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,19 +13,18 @@ import click
 from sd3async import config
 from sd3async.bench.runner import most_requests
 from sd3async.bench.scenario import Scenario
-from sd3async.bench.units import parse_mix, parse_rate_limit
 from sd3async.bench.workload import PROMPTS, Workload
+from sd3async.cli.bench_options import RunOptions
 from sd3async.cli.emulator import faults_from_words, latency_from_text
 from sd3async.cli.exits import say
 from sd3async.endpoints import find_service
 from sd3async.limiter import RateLimit
 from sd3async.retry import RetryPolicy
 
-DEFAULT_SWEEP = (1, 4, 16, 64)
+DEFAULT_SWEEP = [1, 4, 16, 64]
 DEFAULT_DURATION = 15.0  # [s]
 _WARMUP_SHARE = 0.2  # of the duration
 _PERIODS_REMEMBERED = 2
-_DOLLARS_PER_CREDIT = 0.01  # Source: "1,000 credits for 10 dollars"
 _DEFAULT_SLOTS = config.DEFAULT_MAX_IN_FLIGHT
 
 
@@ -70,11 +69,11 @@ class Plan:
         return requests * rounds * self.workload.mean_price
 
 
-def plan_of(options: Mapping[str, Any]) -> Plan:
+def plan_of(options: RunOptions) -> Plan:
     """Return the plan that the options describe.
 
     Args:
-        options: The parameters of `bench run`, by name.
+        options: What `bench run` was told.
 
     Raises:
         click.UsageError: They contradict each other, or a value is out of bounds.
@@ -85,54 +84,53 @@ def plan_of(options: Mapping[str, Any]) -> Plan:
         callers = max([item.concurrency or 1 for item in scenarios] + [_searched_callers(options)])
         return Plan(
             scenarios=scenarios,
-            most_callers=options["most"] if options["find_knee"] else None,
-            repeats=options["repeat"],
+            most_callers=options.most if options.find_knee else None,
+            repeats=options.repeat,
             workload=_workload_of(options),
             limit=limit,
-            retry=RetryPolicy(attempts=options["attempts"]),
-            max_in_flight=options["max_in_flight"] or max(_DEFAULT_SLOTS, callers),
+            retry=RetryPolicy(attempts=options.attempts),
+            max_in_flight=options.max_in_flight or max(_DEFAULT_SLOTS, callers),
             cooldown=_cooldown_of(options, scenarios[0], limit),
-            seed=options["seed"],
-            slo=options["slo"],
+            seed=options.seed,
+            slo=options.slo,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
-def emulator_of(options: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def emulator_of(options: RunOptions) -> dict[str, Any]:
     """Return the settings of the emulator that the options describe; see `emulator_process`.
 
     Args:
-        options: The parameters of `bench run`, by name.
-        plan: The session; the server counts as the client's limit says.
+        options: What `bench run` was told; the server counts as the client's limit says.
 
     Raises:
         click.UsageError: A value means nothing.
     """
-    counts = options["emulator_limit"] or ("none" if options["no_limit"] else "log")
-    max_requests, period = parse_rate_limit(options["limit"])
+    counts = options.emulator_limit or ("none" if options.no_limit else "log")
+    max_requests, period = options.limit
     try:
-        latency_from_text(options["emulator_latency"])
-        faults_from_words(options["emulator_faults"])
+        latency_from_text(options.emulator_latency)
+        faults_from_words(options.emulator_fault)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return {
-        "latency": options["emulator_latency"],
-        "faults": options["emulator_faults"],
-        "image_bytes": options["emulator_image_size"],
+        "latency": options.emulator_latency,
+        "faults": options.emulator_fault,
+        "image_bytes": options.emulator_image_size,
         "limit": None if counts == "none" else counts,
         "max_requests": max_requests,
         "period": period,
-        "seed": plan.seed,
+        "seed": options.seed,
     }
 
 
-def check_spending(plan: Plan, options: Mapping[str, Any], *, base_url: str, keys: int) -> None:
+def check_spending(plan: Plan, options: RunOptions, *, base_url: str, keys: int) -> None:
     """Say what the session costs, and see that this is wanted. Loopback costs nothing.
 
     Args:
         plan: The session.
-        options: The parameters of `bench run`, by name.
+        options: What `bench run` was told.
         base_url: Who is called.
         keys: How many keys the client has.
 
@@ -155,12 +153,11 @@ def check_spending(plan: Plan, options: Mapping[str, Any], *, base_url: str, key
         else f"{_credits(most)} at most without retries"
     )
     say(f"{host} charges about {price:g} credits for each image; {bound}")
-    cap = options["max_credits"]
-    if not options["yes"] or cap is None:
+    if not options.yes or options.max_credits is None:
         raise click.UsageError(
             "this spends credits: give --yes and --max-credits N, or measure with --emulator"
         )
-    say(f"the cap is {_credits(cap)}")
+    say(f"the cap is {_credits(options.max_credits)}")
 
 
 def resolve_base_url(base_url: str | None) -> str:
@@ -174,23 +171,25 @@ def resolve_base_url(base_url: str | None) -> str:
 
 
 def _credits(count: float) -> str:
-    return f"{count:,.0f} credits (${count * _DOLLARS_PER_CREDIT:,.2f})"
+    from sd3async.bulk.records import DOLLARS_PER_CREDIT  # late: most sessions cost nothing
+
+    return f"{count:,.0f} credits (${count * DOLLARS_PER_CREDIT:,.2f})"
 
 
-def _limit_of(options: Mapping[str, Any]) -> RateLimit:
-    if options["no_limit"]:
+def _limit_of(options: RunOptions) -> RateLimit:
+    if options.no_limit:
         return RateLimit.unlimited()
-    max_requests, period = parse_rate_limit(options["limit"])
-    return RateLimit(max_requests=max_requests, period=period, shape=options["shape"])
+    max_requests, period = options.limit
+    return RateLimit(max_requests=max_requests, period=period, shape=options.shape)
 
 
-def _searched_callers(options: Mapping[str, Any]) -> int:
-    return int(options["most"]) if options["find_knee"] else 1
+def _searched_callers(options: RunOptions) -> int:
+    return options.most if options.find_knee else 1
 
 
-def _cooldown_of(options: Mapping[str, Any], scenario: Scenario, limit: RateLimit) -> float:
-    if options["cooldown"] is not None:
-        return float(options["cooldown"])
+def _cooldown_of(options: RunOptions, scenario: Scenario, limit: RateLimit) -> float:
+    if options.cooldown is not None:
+        return options.cooldown
     remembered = _memory_of(limit)
     return 0.0 if scenario.warmup >= remembered else remembered
 
@@ -203,47 +202,48 @@ def _memory_of(limit: RateLimit) -> float:
     return 0.0 if limit.is_unlimited else _PERIODS_REMEMBERED * limit.period
 
 
-def _scenarios_of(options: Mapping[str, Any], limit: RateLimit) -> tuple[Scenario, ...]:
-    duration, requests = options["duration"], options["requests"]
+def _scenarios_of(options: RunOptions, limit: RateLimit) -> tuple[Scenario, ...]:
+    duration, requests = options.duration, options.requests
     if duration is None and requests is None:
         duration = DEFAULT_DURATION
-    warmup = options["warmup"]
+    warmup = options.warmup
     if warmup is None:
         lasting = max(_WARMUP_SHARE * (duration or 0.0), _memory_of(limit))
         warmup = 0.0 if duration is None else lasting
-    bounds: dict[str, Any] = {
-        "duration": duration,
-        "requests": requests,
-        "warmup": warmup,
-        "ramp": options["ramp"],
-        "drain": options["drain"],
-    }
-    concurrency, rates = options["concurrency"] or (), options["rate"] or ()
-    if options["find_knee"]:
+    scenario = partial(
+        Scenario,
+        duration=duration,
+        requests=requests,
+        warmup=warmup,
+        ramp=options.ramp,
+        drain=options.drain,
+    )
+    concurrency, rates = options.concurrency or [], options.rate or []
+    if options.find_knee:
         if concurrency or rates:
             raise ValueError(
                 "--find-knee picks the concurrency itself; leave out --concurrency and --rate"
             )
-        return (Scenario(concurrency=1, **bounds),)
+        return (scenario(concurrency=1),)
     if not concurrency and not rates:
         concurrency = DEFAULT_SWEEP
-    arrival, burstiness = options["arrival"], options["burstiness"]
-    closed = [Scenario(concurrency=callers, **bounds) for callers in concurrency]
+    closed = [scenario(concurrency=callers) for callers in concurrency]
     opened = [
-        Scenario(rate=rate, arrival=arrival, burstiness=burstiness, **bounds) for rate in rates
+        scenario(rate=rate, arrival=options.arrival, burstiness=options.burstiness)
+        for rate in rates
     ]
     return (*closed, *opened)
 
 
-def _workload_of(options: Mapping[str, Any]) -> Workload:
-    path: Path | None = options["prompts"]
+def _workload_of(options: RunOptions) -> Workload:
+    path: Path | None = options.prompts
     prompts = PROMPTS if path is None else _read_prompts(path)
     return Workload(
-        mix=parse_mix(options["mix"]),
+        mix=options.mix,
         prompts=prompts,
-        model=options["model"],
-        output_format=options["output_format"],
-        upload_bytes=options["upload_size"],
+        model=options.model,
+        output_format=options.output_format,
+        upload_bytes=options.upload_size,
     )
 
 
