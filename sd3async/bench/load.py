@@ -22,7 +22,7 @@ UNFINISHED = "unfinished"
 """The `error` of a request that was cut off at the end."""
 
 
-class Budget:
+class CreditCap:
     """Credits that may be spent. Prices are set aside before a request is sent.
 
     Args:
@@ -67,7 +67,7 @@ class _Supply:
 
     scenario: Scenario
     requests: Iterator[GenerationRequest]
-    budget: Budget
+    budget: CreditCap
     measure_from: float
     stop_at: float
     stopped_by: str = ""
@@ -118,7 +118,7 @@ class Load:
         *,
         clock: Clock,
         origin: float,
-        budget: Budget | None = None,
+        budget: CreditCap | None = None,
         seed: int = 0,
     ) -> None:
         self.scenario = scenario
@@ -130,7 +130,7 @@ class Load:
         self._clock = clock
         self._origin = origin
         self._seed = seed
-        self._budget = Budget() if budget is None else budget
+        self._budget = CreditCap() if budget is None else budget
         self._begin = begin = clock.monotonic()
         measure_from = begin + scenario.warmup
         self._supply = _Supply(

@@ -9,7 +9,7 @@ import attrs
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.bench.knee import KneeSearch
-from sd3async.bench.load import Budget, Load
+from sd3async.bench.load import CreditCap, Load
 from sd3async.bench.resources import Meter
 from sd3async.bench.samples import Header, Run, write_header, write_knee, write_run
 from sd3async.bench.scenario import Scenario
@@ -48,7 +48,7 @@ class Bench:
         workload: Workload,
         *,
         clock: Clock = SYSTEM_CLOCK,
-        budget: Budget | None = None,
+        budget: CreditCap | None = None,
         cooldown: float = 0.0,
         display: Display = _no_display,
     ) -> None:
@@ -58,7 +58,7 @@ class Bench:
         self._target = target
         self._workload = workload
         self._clock = clock
-        self._budget = Budget() if budget is None else budget
+        self._budget = CreditCap() if budget is None else budget
         self._cooldown = cooldown
         self._display = display
         self._origin = clock.monotonic()

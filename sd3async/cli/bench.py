@@ -14,7 +14,7 @@ from sd3async import config
 from sd3async.bench import surroundings
 from sd3async.bench.compare import compare
 from sd3async.bench.knee import KneeSearch
-from sd3async.bench.load import Budget, Load
+from sd3async.bench.load import CreditCap, Load
 from sd3async.bench.report import Report, print_comparison, print_report
 from sd3async.bench.runner import Bench
 from sd3async.bench.samples import Header, ResultsError, Session, read_session
@@ -91,7 +91,7 @@ def run(*, base_url: str | None, emulator: bool, out: Path | None, **options: An
             check_spending(plan, wanted, base_url=url, keys=len(keys))
         path = out or Path(f"bench-{datetime.datetime.now():%Y%m%d-%H%M%S}.jsonl")  # noqa: DTZ005  # a name for people
         file = stack.enter_context(_open_new(path))
-        budget = Budget(math.inf if wanted.max_credits is None else wanted.max_credits)
+        budget = CreditCap(math.inf if wanted.max_credits is None else wanted.max_credits)
         try:
             share = "process" if emulator else None
             exits.run(_measure(plan, file, url=url, keys=keys, share=share, budget=budget))
@@ -134,7 +134,7 @@ async def _measure(
     url: str,
     keys: tuple[str, ...],
     share: str | None,
-    budget: Budget,
+    budget: CreditCap,
 ) -> None:
     header = Header(
         created=surroundings.now(),
@@ -231,7 +231,7 @@ def _console() -> Console:
     return console
 
 
-def _exit_code(found: Report, budget: Budget) -> int:
+def _exit_code(found: Report, budget: CreditCap) -> int:
     errors = {error for scenario in found.scenarios for error in scenario.errors}
     if budget.is_exhausted or any(error.startswith("PaymentRequiredError") for error in errors):
         return exits.OUT_OF_CREDITS

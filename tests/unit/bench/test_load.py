@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sd3async import CoreRequest, PaymentRequiredError
-from sd3async.bench.load import UNFINISHED, Budget, Load
+from sd3async.bench.load import UNFINISHED, CreditCap, Load
 from sd3async.bench.samples import Run
 from sd3async.bench.scenario import Scenario
 from sd3async.bench.stats import percentile
@@ -43,7 +43,7 @@ def requests() -> Iterator[GenerationRequest]:
     return (CoreRequest(f"prompt {number}") for number in itertools.count())
 
 
-async def load(target: Target, budget: Budget | None = None, **scenario: Any) -> Run:
+async def load(target: Target, budget: CreditCap | None = None, **scenario: Any) -> Run:
     clock = LoopClock()
     found = Load(
         Scenario(**scenario),
@@ -191,7 +191,7 @@ async def test_an_account_without_credits_ends_the_load() -> None:
 async def test_the_cap_counts_what_is_under_way() -> None:
     """Ten callers with credits for four requests must send four, not ten."""
     service = Service(lambda _: 1.0)
-    budget = Budget(12.5)
+    budget = CreditCap(12.5)
     found = await load(service, budget, concurrency=10, duration=60.0)
 
     assert service.calls == 4
@@ -208,7 +208,7 @@ async def test_what_may_have_been_charged_counts_against_the_cap() -> None:
         trace.unknown_charges = 1
         raise ConnectionResetError("reset")
 
-    budget = Budget(9.0)
+    budget = CreditCap(9.0)
     await load(broken, budget, concurrency=1, duration=60.0)
 
     assert budget.spent == 9.0
