@@ -5,10 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import aiohttp
 from aiolimiter import AsyncLimiter
 
 from benchmarks import workers
+from benchmarks.clients import stubborn_aiohttp
 from benchmarks.plan import Plan
 from benchmarks.results import Bar, Cell, Chart, Result, Table, at_most
 from sd3async import RateLimit, SD3Client, gather_generations
@@ -23,8 +23,6 @@ one `gather`, and up to two retries per prompt after 1 and 2 s, which is what th
 _PROMPTS = 450
 _LEAST = 20.0  # [s] 450 prompts at 150 in any 10 s
 _SHAPES: dict[Shape, float] = {"paced": 33.0, "burst": 23.5}
-_BACKOFFS = (1.0, 2.0)
-_PATH = "/v2beta/stable-image/generate/sd3"
 _NAIVE: dict[str, tuple[float, float] | None] = {
     "no limiter": None,
     "AsyncLimiter(150, 10)": (150, 10),
@@ -46,29 +44,16 @@ async def measure_ours(*, url: str, shape: Shape, prompts: int) -> dict[str, flo
     return {"delivered": sum(outcome.ok for outcome in outcomes), "seconds": seconds}
 
 
+async def _at_once() -> None:
+    """Be no limiter."""
+
+
 async def measure_naive(
     *, url: str, bucket: tuple[float, float] | None, prompts: int
 ) -> dict[str, float]:
     """Do the same with a common recipe."""
     limiter = AsyncLimiter(*bucket) if bucket else None
-    headers = {"authorization": "Bearer sk-bench", "accept": "image/*"}
-    connector = aiohttp.TCPConnector(limit=300)
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-
-        async def generate(prompt: str) -> bool:
-            for backoff in (*_BACKOFFS, 0.0):
-                if limiter is not None:
-                    await limiter.acquire()
-                form = aiohttp.FormData(
-                    {"prompt": prompt, "model": "sd3.5-large"}, default_to_multipart=True
-                )
-                async with session.post(url + _PATH, data=form) as response:
-                    await response.read()
-                    if response.ok:
-                        return True
-                await asyncio.sleep(backoff)
-            return False
-
+    async with stubborn_aiohttp(url, limiter.acquire if limiter else _at_once) as generate:
         began = time.perf_counter()
         images = await asyncio.gather(*(generate(f"prompt {n}") for n in range(prompts)))
         seconds = time.perf_counter() - began
@@ -88,8 +73,6 @@ def run(plan: Plan) -> Result:
         }
         found |= {name: future.result() for name, future in futures.items()}
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_table(found, prompts)],
         charts=[_chart(found, prompts)],

@@ -138,8 +138,6 @@ def run(plan: Plan) -> Result:
         million = _measure_million(plan, url, Path(folder))
         curve = workers.call(measure_curve, url=url, prompts=2_000 if plan.quick else 100_000)
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_overhead_table(overhead), _million_table(million), _curve_table(curve)],
         charts=[_chart(curve)],

@@ -82,8 +82,6 @@ def run(plan: Plan) -> Result:
         for way in _WAYS:
             found[way, size] = workers.call(measure, way=way, prompts=size)
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_table(found, size) for size in sizes],
         charts=[_chart(found, sizes)],

@@ -70,8 +70,6 @@ def run(plan: Plan) -> Result:
             for recipe, cases in zip(RECIPES, pool.map(measured, RECIPES), strict=True)
         }
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_summary(found), *(_table(found, model) for model in _MODELS)],
         charts=[_chart(found)],

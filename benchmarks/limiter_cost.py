@@ -2,16 +2,15 @@
 
 import asyncio
 import gc
-import importlib
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
 from benchmarks import workers
 from benchmarks.plan import Plan
+from benchmarks.recipes import Acquire, bucket_of_pyrate, window_of_limits
 from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most
 from sd3async.limiter import Limiter, RateLimit
 
@@ -28,10 +27,8 @@ _IDLE_GOAL = 8.0  # some microseconds, of the quarter of a millisecond that a re
 _FLAT_GOAL = 1.5  # times the cost with a thousand waiting
 _FEW, _MANY = 1_000, 10_000
 
-_Acquire = Callable[[], Awaitable[object]]
 
-
-def _ours(requests: int, period: float) -> _Acquire:
+def _ours(requests: int, period: float) -> Acquire:
     limiter = Limiter(RateLimit(requests, period, delay_bound=0.0))
 
     async def acquire() -> None:
@@ -43,11 +40,11 @@ def _ours(requests: int, period: float) -> _Acquire:
     return acquire
 
 
-def _our_asking(requests: int, period: float) -> _Acquire:
+def _our_asking(requests: int, period: float) -> Acquire:
     return Limiter(RateLimit(requests, period)).acquire
 
 
-def _our_permits(requests: int, period: float) -> _Acquire:
+def _our_permits(requests: int, period: float) -> Acquire:
     limiter = Limiter(RateLimit(requests, period))
 
     async def acquire() -> None:
@@ -58,44 +55,24 @@ def _our_permits(requests: int, period: float) -> _Acquire:
     return acquire
 
 
-def _aiolimiter(requests: int, period: float) -> _Acquire:
+def _aiolimiter(requests: int, period: float) -> Acquire:
     return AsyncLimiter(requests, period).acquire
 
 
-def _limits(requests: int, period: float) -> _Acquire:
-    limits: Any = importlib.import_module("limits")
-    aio: Any = importlib.import_module("limits.aio")
-    strategy = aio.strategies.MovingWindowRateLimiter(aio.storage.MemoryStorage())
-    item = limits.RateLimitItemPerSecond(requests, int(period))
-
-    async def acquire() -> None:
-        while not await strategy.hit(item, "key"):
-            reset = (await strategy.get_window_stats(item, "key")).reset_time
-            await asyncio.sleep(max(0.001, reset - time.time()))
-
-    return acquire
-
-
-def _pyrate_limiter(requests: int, period: float) -> _Acquire:
-    pyrate: Any = importlib.import_module("pyrate_limiter")
-    limiter = pyrate.Limiter(pyrate.Rate(requests, int(period * 1000)))
-    return lambda: limiter.try_acquire_async("key")
-
-
-_LIMITERS: dict[str, Callable[[int, float], _Acquire]] = {
+_LIMITERS: dict[str, Callable[[int, float], Acquire]] = {
     "aiolimiter": _aiolimiter,
     "sd3async": _ours,
-    "limits": _limits,
-    "pyrate-limiter": _pyrate_limiter,
+    "limits": window_of_limits,
+    "pyrate-limiter": bucket_of_pyrate,
 }
 
 
-_IDLE: dict[str, Callable[[int, float], _Acquire]] = {
+_IDLE: dict[str, Callable[[int, float], Acquire]] = {
     "aiolimiter": _aiolimiter,
     "sd3async": _our_asking,
     "sd3async, a permit's whole life": _our_permits,
-    "limits": _limits,
-    "pyrate-limiter": _pyrate_limiter,
+    "limits": window_of_limits,
+    "pyrate-limiter": bucket_of_pyrate,
 }
 
 
@@ -119,7 +96,9 @@ async def measure_waiting(*, limiter: str, waiting: int) -> float:
     """Return CPU seconds per permit while so many tasks wait."""
     workers.pin("client")
     # A second's permits at most go at once; then the rate decides.
-    acquire = _LIMITERS[limiter](_RATE // 10, 0.1) if limiter != "limits" else _limits(_RATE, 1)
+    acquire = (
+        _LIMITERS[limiter](_RATE // 10, 0.1) if limiter != "limits" else window_of_limits(_RATE, 1)
+    )
     granted = 0
     enough = asyncio.Event()
 
@@ -157,8 +136,6 @@ def run(plan: Plan) -> Result:
         for count in (_FEW, _MANY)
     }
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_idle_table(idle), _waiting_table(waiting)],
         charts=[_chart(waiting)],

@@ -10,17 +10,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from benchmarks import workers
+from benchmarks.clients import stubborn_aiohttp
 from benchmarks.plan import Plan
-from benchmarks.recipes import LOCKOUT, PERIOD, REQUESTS
+from benchmarks.recipes import LOCKOUT, PERIOD, REQUESTS, Acquire, window_of_limits
 from benchmarks.results import Bar, Cell, Chart, Result, Table, at_most
 from sd3async import Outcome, SD3Client, gather_generations
 from sd3async.cli.bench_emulator import emulator_process
@@ -38,8 +37,6 @@ _PROMPTS = 150  # each
 _QUICK = 60
 _SECONDS = 44.0  # for 600 prompts; 40 are possible
 _BEGINNING = 4.0  # [s] for all processes to start
-_BACKOFFS = (1.0, 2.0)
-_PATH = "/v2beta/stable-image/generate/sd3"
 _UNSHARED = "sd3async, share='process'"
 _SHARED = "sd3async, share='machine'"
 _THEIRS = {"limits + Redis": "limits", "pyrate-limiter + Redis": "pyrate"}
@@ -69,49 +66,31 @@ async def measure_theirs(
 ) -> dict[str, Any]:
     """Return when each image came, and when all was over [s, from the beginning]."""
     workers.pin("client")
-    acquire = await (_limits(redis) if recipe == "limits" else _pyrate_limiter(redis))
-    headers = {"authorization": "Bearer sk-bench", "accept": "image/*"}
-    connector = aiohttp.TCPConnector(limit=300)
+    acquire = _limits(redis) if recipe == "limits" else await _pyrate_limiter(redis)
     done: list[float] = []
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+    async with stubborn_aiohttp(url, acquire) as generate:
 
-        async def generate(prompt: str) -> None:
-            for backoff in (*_BACKOFFS, 0.0):
-                await acquire()
-                form = aiohttp.FormData(
-                    {"prompt": prompt, "model": "sd3.5-large"}, default_to_multipart=True
-                )
-                async with session.post(url + _PATH, data=form) as response:
-                    await response.read()
-                    if response.ok:
-                        done.append(time.time() - begin_at)
-                        return
-                await asyncio.sleep(backoff)
+        async def note(prompt: str) -> None:
+            if await generate(prompt):
+                done.append(time.time() - begin_at)
 
         await asyncio.sleep(begin_at - time.time())
-        await asyncio.gather(*(generate(f"prompt {number}") for number in range(prompts)))
+        await asyncio.gather(*(note(f"prompt {number}") for number in range(prompts)))
     return {"done": done, "over": time.time() - begin_at}
 
 
-async def _limits(redis: str) -> Callable[[], Awaitable[object]]:
-    """limits' moving window; it only says yes or no, so its users ask again when it says."""
-    limits: Any = importlib.import_module("limits")
-    aio: Any = importlib.import_module("limits.aio")
-    storage = aio.storage.RedisStorage(
-        f"async+{redis}", implementation="redispy", connection_pool=_connections(redis)
+def _limits(redis: str) -> Acquire:
+    storage: Any = importlib.import_module("limits.aio").storage
+    return window_of_limits(
+        REQUESTS,
+        PERIOD,
+        storage.RedisStorage(
+            f"async+{redis}", implementation="redispy", connection_pool=_connections(redis)
+        ),
     )
-    strategy = aio.strategies.MovingWindowRateLimiter(storage)
-    item = limits.RateLimitItemPerSecond(REQUESTS, int(PERIOD))
-
-    async def acquire() -> None:
-        while not await strategy.hit(item, "key"):
-            stats = await strategy.get_window_stats(item, "key")
-            await asyncio.sleep(max(0.001, stats.reset_time - time.time()))
-
-    return acquire
 
 
-async def _pyrate_limiter(redis: str) -> Callable[[], Awaitable[object]]:
+async def _pyrate_limiter(redis: str) -> Acquire:
     pyrate: Any = importlib.import_module("pyrate_limiter")
     client: Any = importlib.import_module("redis.asyncio").Redis(
         connection_pool=_connections(redis)
@@ -147,8 +126,6 @@ def run(plan: Plan) -> Result:
             }
             found |= {name: future.result() for name, future in futures.items()}
     return Result(
-        name="",
-        question="",
         method=_METHOD if has_redis else _METHOD + _NO_REDIS,
         tables=[_table(found, prompts)],
         charts=[_chart(found, prompts)],

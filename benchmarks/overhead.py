@@ -13,7 +13,7 @@ import attrs
 from benchmarks import raw_server, workers
 from benchmarks.clients import CLIENTS, Generate
 from benchmarks.plan import Plan
-from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most
+from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most, verdict
 
 _METHOD = """Each client asks a local server for text-to-image answers, one after the other with so
 many callers at once. The server runs in a process of its own on the other core and does next to
@@ -102,7 +102,7 @@ def run(plan: Plan) -> Result:
             tables.append(_table(load, turns))
             charts.append(_chart(load, turns))
         tables.append(_variants(plan, url))
-    return Result(name="", question="", method=_METHOD, tables=tables, charts=charts)
+    return Result(method=_METHOD, tables=tables, charts=charts)
 
 
 def _take_turns(
@@ -141,12 +141,8 @@ def _table(load: _Load, turns: dict[str, list[Any]]) -> Table:
 def _goal(load: _Load, turns: dict[str, list[Any]]) -> str:
     ratio = _cpu_ratio(turns, "sd3async").median
     others = {name: _cpu_ratio(turns, name).median for name in ("httpx", "openai")}
-    below = "; ".join(f"below {name}: {_met(ratio < other)}" for name, other in others.items())
+    below = "; ".join(f"below {name}: {verdict(ratio < other)}" for name, other in others.items())
     return f"{at_most(ratio, load.goal)}; {below}"
-
-
-def _met(is_met: bool) -> str:
-    return "met" if is_met else "MISSED"
 
 
 def _chart(load: _Load, turns: dict[str, list[Any]]) -> Chart:

@@ -7,8 +7,8 @@ it. Only this project's limiter listens; the others know nothing but their own c
 import asyncio
 import importlib
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
 
 from aiolimiter import AsyncLimiter
 
@@ -16,6 +16,7 @@ from sd3async.emulator.virtual_time import LoopClock
 from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit, Shape
 
 REQUESTS, PERIOD, LOCKOUT = 150, 10.0, 60.0
+Acquire: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class Ticket(Protocol):
@@ -89,7 +90,7 @@ class _Theirs:
 
     waits_out_lockouts = False
 
-    def __init__(self, acquire: Callable[[], Any]) -> None:
+    def __init__(self, acquire: Acquire) -> None:
         self._acquire = acquire
 
     async def admit(self, *, retry: bool) -> _Deaf:
@@ -121,12 +122,12 @@ def _window_log() -> Recipe:
     return _Theirs(acquire)
 
 
-def _limits() -> Recipe:
+def window_of_limits(requests: int, period: float, storage: Any = None) -> Acquire:
     """limits' moving window; it only says yes or no, so its users ask again when it says."""
     limits: Any = importlib.import_module("limits")
     aio: Any = importlib.import_module("limits.aio")
-    strategy = aio.strategies.MovingWindowRateLimiter(aio.storage.MemoryStorage())
-    item = limits.RateLimitItemPerSecond(REQUESTS, int(PERIOD))
+    strategy = aio.strategies.MovingWindowRateLimiter(storage or aio.storage.MemoryStorage())
+    item = limits.RateLimitItemPerSecond(requests, int(period))
     clock: Any = importlib.import_module("limits.aio.storage.memory").time
 
     async def acquire() -> None:
@@ -134,14 +135,14 @@ def _limits() -> Recipe:
             stats = await strategy.get_window_stats(item, "key")
             await asyncio.sleep(max(0.001, stats.reset_time - clock.time()))
 
-    return _Theirs(acquire)
+    return acquire
 
 
-def _pyrate_limiter() -> Recipe:
+def bucket_of_pyrate(requests: int, period: float) -> Acquire:
+    """pyrate-limiter's bucket in memory."""
     pyrate: Any = importlib.import_module("pyrate_limiter")
-    rate = pyrate.Rate(REQUESTS, int(PERIOD) * pyrate.Duration.SECOND)
-    limiter = pyrate.Limiter(rate)
-    return _Theirs(lambda: limiter.try_acquire_async("key"))
+    limiter = pyrate.Limiter(pyrate.Rate(requests, int(period * 1000)))
+    return lambda: limiter.try_acquire_async("key")
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -154,6 +155,6 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "AsyncLimiter(15, 1)": _aiolimiter(15, 1),
     "AsyncLimiter(1, 1/15)": _aiolimiter(1, 1 / 15),
     "window log from the grant": _window_log,
-    "limits, moving window": _limits,
-    "pyrate-limiter": _pyrate_limiter,
+    "limits, moving window": lambda: _Theirs(window_of_limits(REQUESTS, PERIOD)),
+    "pyrate-limiter": lambda: _Theirs(bucket_of_pyrate(REQUESTS, PERIOD)),
 }

@@ -104,8 +104,8 @@ class Result:
         seconds: How long it took [s].
     """
 
-    name: str
-    question: str
+    name: str = ""
+    question: str = ""
     method: str
     tables: Sequence[Table]
     charts: Sequence[Chart] = ()
@@ -143,17 +143,22 @@ def _chart(fields: dict[str, Any]) -> Chart:
     return Chart(bars=bars, lines=lines, **fields)
 
 
-MET, MISSED = "met", "MISSED"
+MISSED = "MISSED"
+
+
+def verdict(is_met: bool) -> str:
+    """Return whether a goal was reached, as a table shows it."""
+    return "met" if is_met else MISSED
 
 
 def at_most(measured: float, bound: float, *, unit: str = "") -> str:
     """Return a goal and whether it was reached, as a table shows it."""
-    return f"≤ {bound:g}{unit}: {MET if measured <= bound else MISSED}"
+    return f"≤ {bound:g}{unit}: {verdict(measured <= bound)}"
 
 
 def at_least(measured: float, bound: float, *, unit: str = "") -> str:
     """Return a goal and whether it was reached, as a table shows it."""
-    return f"≥ {bound:g}{unit}: {MET if measured >= bound else MISSED}"
+    return f"≥ {bound:g}{unit}: {verdict(measured >= bound)}"
 
 
 @attrs.frozen

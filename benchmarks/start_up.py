@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.plan import Plan
-from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most
+from benchmarks.results import Bar, Cell, Chart, Ratio, Result, Table, at_most, verdict
 
 _METHOD = """Fresh interpreters, in turns, with compiled bytecode on disk; the CPU time of the one
 import statement. The interpreter's own start is not in it."""
@@ -32,8 +32,6 @@ def run(plan: Plan) -> Result:
             if name == "sd3async":
                 loaded = heavy
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_table(times), _loads(loaded)],
         charts=[_chart(times)],
@@ -61,8 +59,7 @@ def _table(times: dict[str, list[float]]) -> Table:
 
 
 def _loads(loaded: list[str]) -> Table:
-    verdict = "MISSED" if loaded else "met"
-    row = [", ".join(_HEAVY), ", ".join(loaded) or "none", f"none: {verdict}"]
+    row = [", ".join(_HEAVY), ", ".join(loaded) or "none", f"none: {verdict(not loaded)}"]
     return Table(
         title="Loaded by `import sd3async`", columns=["looked for", "found", "goal"], rows=[row]
     )

@@ -3,12 +3,9 @@
 import asyncio
 import gc
 import io
-import os
 import statistics
-import struct
 import tempfile
 import time
-import zlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,12 @@ from typing import Any
 import aiohttp
 
 from benchmarks import memory, raw_server, workers
+from benchmarks.clients import KEY, PATH
 from benchmarks.plan import Plan
 from benchmarks.results import Cell, Chart, Ratio, Result, Series, Table, at_least, at_most
 from sd3async import RateLimit, SD3Client
 from sd3async.bench.resources import forget_peak
+from sd3async.bench.workload import noise_png
 
 _METHOD = """Image-to-image with a PNG of 9.4 MB, sent to a local server that only counts. Memory is
 measured in a fresh process for each client: how far its peak grew from before the first upload.
@@ -32,20 +31,6 @@ _AT_ONCE = (1, 10, 50)
 _TURN = 20  # uploads, at least
 _GOAL = 64.0  # MiB
 _WAYS = ["sd3async", "aiohttp, open file", "aiohttp, BytesIO", "aiohttp, bytes"]
-_KEY = "sk-benchmark"
-_PATH = "/v2beta/stable-image/generate/sd3"
-
-
-def make_png(path: Path) -> None:
-    """Write a valid PNG of about `_SIZE` bytes: noise, which does not compress."""
-    width, height = 1536, 2040
-    rows = b"".join(b"\0" + os.urandom(width * 3) for _ in range(height))
-    pieces = [b"\x89PNG\r\n\x1a\n"]
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")):
-        checksum = zlib.crc32(kind + data)
-        pieces.append(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
-    path.write_bytes(b"".join(pieces))
 
 
 async def measure(
@@ -78,7 +63,7 @@ async def _take_turn(upload: Any, at_once: int) -> tuple[float, float]:
 async def _open(stack: AsyncExitStack, url: str, way: str, path: Path) -> Any:
     if way == "sd3async":
         client = await stack.enter_async_context(
-            SD3Client(_KEY, base_url=url, rate_limit=RateLimit.unlimited())
+            SD3Client(KEY, base_url=url, rate_limit=RateLimit.unlimited())
         )
 
         async def upload() -> None:
@@ -88,7 +73,7 @@ async def _open(stack: AsyncExitStack, url: str, way: str, path: Path) -> Any:
 
     session = await stack.enter_async_context(
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=300), headers={"authorization": f"Bearer {_KEY}"}
+            connector=aiohttp.TCPConnector(limit=300), headers={"authorization": f"Bearer {KEY}"}
         )
     )
 
@@ -97,7 +82,7 @@ async def _open(stack: AsyncExitStack, url: str, way: str, path: Path) -> Any:
             {"prompt": "the same, in winter", "model": "sd3.5-large", "strength": "0.6"}
         )
         form.add_field("image", _give(way, path), filename="image.png", content_type="image/png")
-        async with session.post(url + _PATH, data=form) as response:
+        async with session.post(url + PATH, data=form) as response:
             response.raise_for_status()
             await response.read()
 
@@ -119,7 +104,7 @@ def run(plan: Plan) -> Result:
     turns: dict[int, dict[str, list[tuple[float, float]]]] = {}
     with tempfile.TemporaryDirectory() as folder, raw_server.running() as url:
         path = Path(folder) / "image.png"
-        make_png(path)
+        path.write_bytes(noise_png(_SIZE))
         for at_once in _AT_ONCE:
             given: dict[str, Any] = {"url": url, "path": str(path), "at_once": at_once}
             for way in _WAYS:
@@ -128,8 +113,6 @@ def run(plan: Plan) -> Result:
             rounds = 2 if plan.quick else 9
             turns[at_once] = workers.call(measure, ways=_WAYS, rounds=rounds, **given)["turns"]
     return Result(
-        name="",
-        question="",
         method=_METHOD,
         tables=[_table(at_once, growth, turns[at_once]) for at_once in _AT_ONCE],
         charts=[_chart(growth)],
