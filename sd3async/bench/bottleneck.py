@@ -13,6 +13,14 @@ Bound: TypeAlias = Literal["service", "limiter", "pool", "client CPU", "event lo
 _BUSY_CPU = 0.8  # of one core: asyncio has no more, and queues form well before 1
 _LATE = 0.05  # [s] p99; what a busy but healthy loop stays below
 _LATE_SHARE = 0.1  # of the median response time: less than that spoils no figure
+_LATE_LOOP = (
+    "the event loop ran up to {:.0f} ms late (p99): something blocks it or the machine is "
+    "overloaded, and every time here holds some of that"
+)
+_LATE_STARTS = (
+    "requests started up to {:.0f} ms after they were due (p99): the generator could not keep the "
+    "schedule; response times include that delay"
+)
 _SHARE_THAT_MATTERS = 0.2  # of the response time
 
 
@@ -38,8 +46,8 @@ def judge(summary: ScenarioSummary, header: Header) -> Verdict:
     """
     checks: tuple[tuple[Bound, str], ...] = (
         ("client CPU", _cpu_warning(summary)),
-        ("event loop", _loop_warning(summary)),
-        ("generator", _generator_warning(summary)),
+        ("event loop", _late_warning(summary, "lag_p99", _LATE_LOOP)),
+        ("generator", _late_warning(summary, "late_p99", _LATE_STARTS)),
         ("pool", _pool_warning(summary, header)),
         ("limiter", _limiter_warning(summary, header)),
     )
@@ -58,28 +66,10 @@ def _cpu_warning(summary: ScenarioSummary) -> str:
     )
 
 
-def _loop_warning(summary: ScenarioSummary) -> str:
-    lag = summary.median("lag_p99") or 0.0
-    if not _is_late(lag, summary):
-        return ""
-    return (
-        f"the event loop ran up to {lag * 1000:.0f} ms late (p99): something blocks it or the "
-        "machine is overloaded, and every time here holds some of that"
-    )
-
-
-def _generator_warning(summary: ScenarioSummary) -> str:
-    late = summary.median("late_p99") or 0.0
-    if not _is_late(late, summary):
-        return ""
-    return (
-        f"requests started up to {late * 1000:.0f} ms after they were due (p99): the generator "
-        "could not keep the schedule; response times include that delay"
-    )
-
-
-def _is_late(seconds: float, summary: ScenarioSummary) -> bool:
-    return seconds >= max(_LATE, _LATE_SHARE * (summary.median("response_p50") or 0.0))
+def _late_warning(summary: ScenarioSummary, metric: str, words: str) -> str:
+    late = summary.median(metric) or 0.0
+    harmless = max(_LATE, _LATE_SHARE * (summary.median("response_p50") or 0.0))
+    return words.format(late * 1000) if late >= harmless else ""
 
 
 def _pool_warning(summary: ScenarioSummary, header: Header) -> str:

@@ -115,9 +115,6 @@ def size(value: float) -> str:
     """
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value >= factor:
-            return (
-                f"{value / factor:.3g} {unit}"
-                if value < 1000 * factor
-                else f"{value / factor:,.0f} {unit}"
-            )
+            number = value / factor
+            return f"{number:.3g} {unit}" if number < 1000 else f"{number:,.0f} {unit}"
     return f"{value:.0f} B"

@@ -1,7 +1,6 @@
 """Two sessions side by side: ratios of what both ran, with what repeats say of the noise."""
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -24,6 +23,8 @@ COMPARED = (
     "peak_rss",
     "lag_p99",
 )
+
+_MUST_AGREE = ("machine", "versions", "limit", "workload", "slo", "keys", "max_in_flight", "seed")
 
 Finding: TypeAlias = Literal["better", "worse", "same", "unclear"]
 _SAME = 0.02  # a ratio this close to 1 is nothing to talk about, however small the noise
@@ -96,7 +97,11 @@ def compare(before: Session, after: Session) -> Comparison:
         ratios=tuple(ratios),
         only_before=tuple(name for name in first if name not in second),
         only_after=tuple(name for name in second if name not in first),
-        differences=tuple(_differences(before, after)),
+        differences=tuple(
+            name
+            for name in _MUST_AGREE
+            if getattr(before.header, name) != getattr(after.header, name)
+        ),
     )
 
 
@@ -135,19 +140,3 @@ def _finding(metric: str, before: Spread, after: Spread, ratio: float | None) ->
 
 def _divide(dividend: float, divisor: float) -> float | None:
     return dividend / divisor if divisor and math.isfinite(divisor) else None
-
-
-def _differences(before: Session, after: Session) -> Iterable[str]:
-    a, b = before.header, after.header
-    for name in (
-        "machine",
-        "versions",
-        "limit",
-        "workload",
-        "slo",
-        "keys",
-        "max_in_flight",
-        "seed",
-    ):
-        if getattr(a, name) != getattr(b, name):
-            yield name

@@ -20,6 +20,7 @@ from sd3async.models.requests import GenerationRequest
 
 UNFINISHED = "unfinished"
 """The `error` of a request that was cut off at the end."""
+_TRACED = (attrs.fields_dict(Sample).keys() & attrs.fields_dict(Trace).keys()) - {"sends"}
 
 
 class CreditCap:
@@ -263,20 +264,8 @@ class Load:
                 warmup=is_warmup,
                 endpoint=request.endpoint,
                 error=error,
-                status=trace.status,
-                slot_wait=trace.slot_wait,
-                limiter_wait=trace.limiter_wait,
-                connect=trace.connect,
-                send=trace.send,
-                headers=trace.headers,
-                body=trace.body,
                 service=None if trace.granted_at is None else ended - trace.granted_at,
-                attempts=trace.attempts,
-                refused=trace.refused,
                 sends=tuple((key, at - self._origin) for key, at in trace.sends),
-                sent_bytes=trace.sent_bytes,
-                received_bytes=trace.received_bytes,
-                credits=trace.credits,
-                unknown_charges=trace.unknown_charges,
+                **{name: getattr(trace, name) for name in _TRACED},
             )
         )

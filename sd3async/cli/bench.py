@@ -88,7 +88,7 @@ def run(*, base_url: str | None, emulator: bool, out: Path | None, **options: An
             exits.say("emulated: images come from an emulator beside this process, for free")
         else:
             url = resolve_base_url(base_url)
-            check_spending(plan, wanted, base_url=url, keys=len(keys))
+            check_spending(plan, base_url=url, keys=len(keys))
         path = out or Path(f"bench-{datetime.datetime.now():%Y%m%d-%H%M%S}.jsonl")  # noqa: DTZ005  # a name for people
         file = stack.enter_context(_open_new(path))
         budget = CreditCap(math.inf if wanted.max_credits is None else wanted.max_credits)
@@ -142,12 +142,12 @@ async def _measure(
         versions=surroundings.versions(),
         machine=surroundings.machine(),
         base_url=url,
-        seed=plan.seed,
+        seed=plan.told.seed,
         keys=len(keys),
         limit=surroundings.limit(plan.limit),
         max_in_flight=plan.max_in_flight,
         workload=surroundings.workload(plan.workload),
-        slo=plan.slo,
+        slo=plan.told.slo,
     )
     async with SD3Client(
         keys,
@@ -166,10 +166,10 @@ async def _measure(
             cooldown=plan.cooldown,
             display=lambda load, words: _display(client, load, words),
         )
-        if plan.most_callers is not None:
-            await session.find_knee(plan.scenarios[0], KneeSearch(plan.most_callers))
+        if plan.told.find_knee:
+            await session.find_knee(plan.scenarios[0], KneeSearch(plan.told.most))
         else:
-            await session.run(plan.scenarios, repeats=plan.repeats)
+            await session.run(plan.scenarios, repeats=plan.told.repeat)
 
 
 def _display(client: SD3Client, load: Load, words: str) -> AbstractContextManager[object]:

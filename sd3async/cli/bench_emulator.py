@@ -67,7 +67,7 @@ async def _serve(*, latency: str = "0", faults: Sequence[str] = (), **settings: 
     from sd3async.emulator import Emulator
 
     settings["latency"] = latency_from_text(latency)
-    async with Emulator(faults=faults_from_words(faults), **settings) as emulator:
+    async with Emulator(faults=faults_from_words(tuple(faults)), **settings) as emulator:
         print(emulator.url, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         refused_at = [seen.at for seen in emulator.requests if seen.status == _REFUSED]

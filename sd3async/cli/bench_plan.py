@@ -33,28 +33,22 @@ class Plan:
     """A session to be.
 
     Attributes:
+        told: What `bench run` was told.
         scenarios: What to run; with a search, the one whose concurrency it varies.
-        most_callers: How far a search for the knee may go, or None for no search.
-        repeats: How many times each.
         workload: What to ask for.
         limit: The client's, for each key.
         retry: The client's.
         max_in_flight: The client's connection slots.
         cooldown: Pause between two runs [s].
-        seed: Of everything random.
-        slo: Longest response time that counts as good [s], or None.
     """
 
+    told: RunOptions
     scenarios: tuple[Scenario, ...]
-    most_callers: int | None
-    repeats: int
     workload: Workload
     limit: RateLimit
     retry: RetryPolicy
     max_in_flight: int
     cooldown: float
-    seed: int
-    slo: float | None
 
     def most_credits(self, keys: int) -> float:
         """Return what the session costs at most, by documented prices; infinite if unbounded.
@@ -63,9 +57,9 @@ class Plan:
             keys: How many keys the client has.
         """
         requests = sum(most_requests(item, self.limit, keys=keys) for item in self.scenarios)
-        rounds = self.repeats
-        if self.most_callers is not None:
-            rounds = 2 * math.ceil(math.log2(self.most_callers) + 1)  # up, then halving back
+        rounds = self.told.repeat
+        if self.told.find_knee:
+            rounds = 2 * math.ceil(math.log2(self.told.most) + 1)  # up, then halving back
         return requests * rounds * self.workload.mean_price
 
 
@@ -81,18 +75,16 @@ def plan_of(options: RunOptions) -> Plan:
     try:
         limit = _limit_of(options)
         scenarios = _scenarios_of(options, limit)
-        callers = max([item.concurrency or 1 for item in scenarios] + [_searched_callers(options)])
+        searched = options.most if options.find_knee else 1
+        callers = max(searched, *(item.concurrency or 1 for item in scenarios))
         return Plan(
+            told=options,
             scenarios=scenarios,
-            most_callers=options.most if options.find_knee else None,
-            repeats=options.repeat,
             workload=_workload_of(options),
             limit=limit,
             retry=RetryPolicy(attempts=options.attempts),
             max_in_flight=options.max_in_flight or max(_DEFAULT_SLOTS, callers),
             cooldown=_cooldown_of(options, scenarios[0], limit),
-            seed=options.seed,
-            slo=options.slo,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -125,12 +117,11 @@ def emulator_of(options: RunOptions) -> dict[str, Any]:
     }
 
 
-def check_spending(plan: Plan, options: RunOptions, *, base_url: str, keys: int) -> None:
+def check_spending(plan: Plan, *, base_url: str, keys: int) -> None:
     """Say what the session costs, and see that this is wanted. Loopback costs nothing.
 
     Args:
         plan: The session.
-        options: What `bench run` was told.
         base_url: Who is called.
         keys: How many keys the client has.
 
@@ -153,11 +144,11 @@ def check_spending(plan: Plan, options: RunOptions, *, base_url: str, keys: int)
         else f"{_credits(most)} at most without retries"
     )
     say(f"{host} charges about {price:g} credits for each image; {bound}")
-    if not options.yes or options.max_credits is None:
+    if not plan.told.yes or plan.told.max_credits is None:
         raise click.UsageError(
             "this spends credits: give --yes and --max-credits N, or measure with --emulator"
         )
-    say(f"the cap is {_credits(options.max_credits)}")
+    say(f"the cap is {_credits(plan.told.max_credits)}")
 
 
 def resolve_base_url(base_url: str | None) -> str:
@@ -181,10 +172,6 @@ def _limit_of(options: RunOptions) -> RateLimit:
         return RateLimit.unlimited()
     max_requests, period = options.limit
     return RateLimit(max_requests=max_requests, period=period, shape=options.shape)
-
-
-def _searched_callers(options: RunOptions) -> int:
-    return options.most if options.find_knee else 1
 
 
 def _cooldown_of(options: RunOptions, scenario: Scenario, limit: RateLimit) -> float:

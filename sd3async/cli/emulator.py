@@ -1,7 +1,6 @@
 """`sd3async emulator`: the emulator on its own, for any program to try against."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -186,7 +185,7 @@ def latency_from_text(text: str) -> "Latency":
         ) from error
 
 
-def faults_from_words(words: Iterable[str]) -> "FaultPlan":
+def faults_from_words(words: tuple[str, ...]) -> "FaultPlan":
     """Return the plan that words stand for.
 
     Args:
