@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.results import Chart, Series
-from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
+from sd3async.bench.columns import show
+from sd3async.bench.plots import BLUE, GREEN, GREY, ORANGE, RED, STYLE, name_bars, save
 
 _OURS = "sd3async"
 _COLOURS = (ORANGE, GREEN, GREY, "#CC79A7", "#56B4E9", "#9a6700", "#7c3aed", "#111827")
@@ -38,26 +39,16 @@ def draw(chart: Chart, path: Path) -> None:
 def _draw_bars(axes: Axes, chart: Chart) -> None:
     bars = chart.bars
     longest = max(bar.high for bar in bars)
-    places = range(len(bars))
     axes.barh(
-        places,
+        range(len(bars)),
         [bar.value for bar in bars],
         xerr=[[bar.value - bar.low for bar in bars], [bar.high - bar.value for bar in bars]],
         color=[BLUE if _OURS in bar.name else GREY for bar in bars],
         error_kw={"ecolor": "#111827", "elinewidth": 1, "capsize": 3},
         height=0.65,
     )
-    for place, bar in zip(places, bars, strict=True):
-        axes.annotate(
-            _short(bar.value),
-            (bar.high, place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.set_yticks(list(places), [bar.name for bar in bars])
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
+    names, values = [bar.name for bar in bars], [show(bar.value, "1/s") for bar in bars]
+    name_bars(axes, names, [bar.high for bar in bars], values)
     axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     axes.set_xlim(right=longest * 1.12)
     words = chart.unit
@@ -99,10 +90,6 @@ def _draw_lines(axes: Axes, chart: Chart) -> None:
 
 def _first(lines: Sequence[Series]) -> Series:
     return next(series for series in lines if series.name.startswith(_OURS))
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _tick(value: float, _place: float | None) -> str:

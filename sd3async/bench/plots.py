@@ -159,17 +159,29 @@ def draw_parts(report: Report) -> Figure:
             height=0.7,
         )
         begun = [at + length for at, length in zip(begun, lengths, strict=True)]
-    for place, end in zip(places, begun, strict=True):
-        axes.annotate(
-            seconds(end), (end, place), xytext=(4, 0), textcoords="offset points", va="center"
-        )
-    axes.set_yticks(list(places), [item.scenario.name for item in shown])
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
+    name_bars(axes, [item.scenario.name for item in shown], begun, [seconds(end) for end in begun])
     axes.margins(x=0.1)
     axes.xaxis.set_major_formatter(FuncFormatter(_seconds_tick))
     _legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def name_bars(
+    axes: Axes, names: Sequence[str], ends: Sequence[float], values: Sequence[str]
+) -> None:
+    """Write names before horizontal bars, from the top down, and values behind them.
+
+    Args:
+        axes: Where the bars are, at 0, 1, 2, …
+        names: Of the bars.
+        ends: Where each ends.
+        values: What each comes to.
+    """
+    for place, (end, value) in enumerate(zip(ends, values, strict=True)):
+        axes.annotate(value, (end, place), xytext=(6, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
 
 
 def draw_percentiles(session: Session) -> Figure:
