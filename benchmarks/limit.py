@@ -1,14 +1,17 @@
 """Which limiter keeps "150 in any 10 s", and what does it cost?"""
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias
+
+import attrs
 
 from benchmarks import workers
 from benchmarks.plan import Plan
 from benchmarks.recipes import RECIPES
 from benchmarks.results import Bar, Cell, Chart, Result, Table, at_least, at_most
-from benchmarks.simulation import Case, simulate
+from benchmarks.simulation import simulate
 from sd3async.emulator.limits import LimitModel
 
 _METHOD = """In virtual time, against a server that shuts the key out for 60 s after one request too
@@ -23,6 +26,7 @@ time to the last accepted request over the least that a server of 150 in any 10 
 _Cases: TypeAlias = dict[tuple[LimitModel, float], dict[str, float | None]]
 _MODELS: tuple[LimitModel, ...] = ("log", "fixed", "counter", "bucket")
 _JITTERS = (0.0, 0.1, 0.2, 0.3)
+_PLACES = list(itertools.product(_MODELS, _JITTERS))
 _WITHIN = 0.22  # [s] this project's delay bound
 _SHARE = 0.96
 _AT_ONCE = os.cpu_count() or 1
@@ -32,30 +36,16 @@ _NOT_FOR_COUNTERS = "sd3async, burst"  # documented: safe on every server but th
 
 def measure(*, recipe: str, requests: int) -> list[dict[str, float | None]]:
     """Return the case of each model and jitter, in order."""
-    return [
-        {
-            "delivered": case.delivered / requests,
-            "refusals": case.refusals,
-            "worst": case.worst_window,
-            "share": case.steady_share,
-            "makespan": case.makespan,
-        }
-        for model in _MODELS
-        for jitter in _JITTERS
-        for case in [_case(recipe, model, jitter, requests)]
-    ]
-
-
-def _case(recipe: str, model: LimitModel, jitter: float, requests: int) -> Case:
-    return simulate(recipe=recipe, model=model, jitter=jitter, requests=requests, seed=1)
+    cases = (
+        simulate(recipe=recipe, model=model, jitter=jitter, requests=requests, seed=1)
+        for model, jitter in _PLACES
+    )
+    return [attrs.asdict(case) | {"delivered": case.delivered / requests} for case in cases]
 
 
 def run(plan: Plan) -> Result:
     """Simulate every limiter at every server."""
     requests = 600 if plan.quick else 1500
-    places: list[tuple[LimitModel, float]] = [
-        (model, jitter) for model in _MODELS for jitter in _JITTERS
-    ]
 
     def measured(recipe: str) -> list[dict[str, float | None]]:
         cases: list[dict[str, float | None]] = workers.call(
@@ -66,7 +56,7 @@ def run(plan: Plan) -> Result:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         # Time is virtual: processes that share the machine do not disturb each other.
         found: dict[str, _Cases] = {
-            recipe: dict(zip(places, cases, strict=True))
+            recipe: dict(zip(_PLACES, cases, strict=True))
             for recipe, cases in zip(RECIPES, pool.map(measured, RECIPES), strict=True)
         }
     return Result(
@@ -82,7 +72,7 @@ def _summary(found: dict[str, _Cases]) -> Table:
     for recipe, cases in found.items():
         within = _within(recipe, cases)
         refusals = max(case["refusals"] or 0 for case in within)
-        share = min(case["share"] or 0 for case in within)
+        share = min(case["steady_share"] or 0 for case in within)
         goal = ""
         if recipe in _SHARES:
             goal = f"429s {at_most(refusals, 0)}; share {at_least(share, _SHARES[recipe])}"
@@ -91,7 +81,7 @@ def _summary(found: dict[str, _Cases]) -> Table:
                 _name(recipe),
                 f"{min(case['delivered'] or 0 for case in within):.0%}",
                 f"{refusals:,.0f}",
-                f"{max(case['worst'] or 0 for case in within):,.0f}",
+                f"{max(case['worst_window'] or 0 for case in within):,.0f}",
                 f"{share:.1%}" if share else "too few accepted",
                 f"{max(case['makespan'] or 0 for case in within):.2f}",
                 goal,
@@ -111,9 +101,9 @@ def _table(found: dict[str, _Cases], model: LimitModel) -> Table:
         row: list[Cell] = [recipe]
         for jitter in _JITTERS:
             case = cases[model, jitter]
-            share = case["share"]
+            share = case["steady_share"]
             row.append(
-                f"{case['delivered']:.0%}, {case['refusals']:,.0f}, {case['worst']:,.0f}, "
+                f"{case['delivered']:.0%}, {case['refusals']:,.0f}, {case['worst_window']:,.0f}, "
                 + (f"{share:.1%}" if share is not None else "–")
             )
         rows.append(row)
@@ -128,7 +118,7 @@ def _table(found: dict[str, _Cases], model: LimitModel) -> Table:
 def _chart(found: dict[str, _Cases]) -> Chart:
     bars: list[Bar] = []
     for recipe, cases in found.items():
-        shares = [(case["share"] or 0) * 100 for case in _within(recipe, cases)]
+        shares = [(case["steady_share"] or 0) * 100 for case in _within(recipe, cases)]
         bars.append(Bar(_name(recipe), min(shares), min(shares), max(shares)))
     return Chart(
         name="limit",
