@@ -100,11 +100,6 @@ class Report:
             knee=session.knee,
         )
 
-    @property
-    def failed(self) -> int:
-        """Measured requests that failed, over everything."""
-        return sum(sum(scenario.errors.values()) for scenario in self.scenarios)
-
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
         return {

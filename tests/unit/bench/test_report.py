@@ -75,7 +75,7 @@ def test_a_session_without_a_limit_or_a_success_can_be_shown() -> None:
     report = Report.of(found)
     figures = plots.draw_all(report, found)
 
-    assert report.failed == 1
+    assert report.scenarios[0].errors == {"ConnectFailedError": 1}
     assert "no rate limit" in printed(found)
     assert set(figures) == {"load", "parts", "percentiles", "rate"}
 
