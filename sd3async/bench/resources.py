@@ -32,14 +32,12 @@ class Meter:
         self._wall = self._cpu = 0.0
 
     async def __aenter__(self) -> Self:
-        """Begin."""
         forget_peak()
         self._ticker = asyncio.create_task(self._tick())
         self._wall, self._cpu = time.perf_counter(), time.process_time()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End."""
         self._wall = time.perf_counter() - self._wall
         self._cpu = time.process_time() - self._cpu
         if self._ticker is not None:
