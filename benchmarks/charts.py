@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.results import Chart, Series
 from sd3async.bench.columns import show
@@ -49,7 +49,7 @@ def _draw_bars(axes: Axes, chart: Chart) -> None:
     )
     names, values = [bar.name for bar in bars], [show(bar.value, "1/s") for bar in bars]
     name_bars(axes, names, [bar.high for bar in bars], values)
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.xaxis.set_major_formatter(_tick)
     axes.set_xlim(right=longest * 1.12)
     words = chart.unit
     if chart.goal is not None:
@@ -77,8 +77,8 @@ def _draw_lines(axes: Axes, chart: Chart) -> None:
     axes.set_yscale(chart.scale)
     axes.set_xlabel(chart.x_unit)
     axes.set_ylabel(chart.unit)
-    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-    axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+    axes.xaxis.set_major_formatter(_tick)
+    axes.yaxis.set_major_formatter(_tick)
     axes.yaxis.set_minor_formatter(NullFormatter())
     if chart.scale == "linear":
         axes.set_ylim(bottom=0)

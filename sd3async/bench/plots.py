@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from sd3async.bench.columns import seconds
 from sd3async.bench.report import PART_TITLES, Report
@@ -130,7 +130,7 @@ def _draw_latency(axes: Axes, group: Sequence[ScenarioSummary], report: Report) 
     if report.header.slo is not None:
         _guide(axes, report.header.slo, f"SLO {report.header.slo:g} s", GREEN)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(_seconds_tick))
+    axes.yaxis.set_major_formatter(_seconds_tick)
     _legend(axes, loc="best")
 
 
@@ -161,7 +161,7 @@ def draw_parts(report: Report) -> Figure:
         begun = [at + length for at, length in zip(begun, lengths, strict=True)]
     name_bars(axes, [item.scenario.name for item in shown], begun, [seconds(end) for end in begun])
     axes.margins(x=0.1)
-    axes.xaxis.set_major_formatter(FuncFormatter(_seconds_tick))
+    axes.xaxis.set_major_formatter(_seconds_tick)
     _legend(axes, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -211,7 +211,7 @@ def draw_percentiles(session: Session) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("share of requests that are faster")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(_seconds_tick))
+    axes.yaxis.set_major_formatter(_seconds_tick)
     _legend(axes, title="load", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
