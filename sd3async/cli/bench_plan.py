@@ -162,7 +162,7 @@ def resolve_base_url(base_url: str | None) -> str:
 
 
 def _credits(count: float) -> str:
-    from sd3async.bulk.records import DOLLARS_PER_CREDIT  # late: most sessions cost nothing
+    from sd3async.bulk.status import DOLLARS_PER_CREDIT  # late: most sessions cost nothing
 
     return f"{count:,.0f} credits (${count * DOLLARS_PER_CREDIT:,.2f})"
 
