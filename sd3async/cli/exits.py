@@ -177,7 +177,10 @@ def tell_end(error: BaseException, words: str, code: int, *, as_json: bool) -> N
         as_json: Whether to print a JSON object, too.
     """
     if as_json:
-        echo_result(json.dumps(_facts_of(error, words, code), default=str))
+        try:
+            echo_result(json.dumps(_facts_of(error, words, code), default=str))
+        except OSError:  # there is no room for it: maybe the very thing that is to be told
+            discard_output()
     if words:
         say(words)
 

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -58,6 +59,7 @@ class Program(click.Group):
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run the command line and exit; nothing but a bug leaves a traceback."""
         options |= {"standalone_mode": False, "prog_name": self.name}
+        _allow_any_letter()
 
         def command() -> object:
             try:
@@ -67,6 +69,13 @@ class Program(click.Group):
 
         given = args[0] if args else options.get("args")
         sys.exit(exits.leave(command, as_json=wants_json(list(given or sys.argv[1:]))))
+
+
+def _allow_any_letter() -> None:
+    """Let a terminal of another locale show what it has no letters for as escapes, and not end us."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _keep_lines(command: click.Command) -> None:
