@@ -52,8 +52,10 @@ class Usage:
         if limit.is_unlimited:
             return None
         states = [client.limiter_state(key) for key in range(client.keys)]
+        # Nobody knows to the moment when the server counted what: in any one window it has at most
+        # what is allowed, and the rest of those that may be in it have left it.
         return cls(
-            sent=sum(state.in_window for state in states),
+            sent=sum(min(state.in_window, limit.max_requests) for state in states),
             allowed=limit.max_requests * len(states),
             period=limit.period,
             of_others=sum(state.of_others for state in states),
