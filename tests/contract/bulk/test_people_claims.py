@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sd3async.bulk import Defaults, FolderError
-from sd3async.bulk.verify import verify
+from sd3async.bulk.keeping.verify import verify
 from sd3async.progress import Usage
 
 PROMPTS = [f"p{number}" for number in range(5)]
@@ -110,7 +110,7 @@ async def test_what_shares_the_image_of_a_held_item_is_held_as_well(site: Any) -
         await running
 
     assert here.emulator.stats.requests >= 1
-    assert (job.stats.unknown, job.stats.held) == (3, 0)
+    assert (job.stats.unknown, job.stats.unsent) == (3, 0)
 
 
 @pytest.mark.xfail(strict=True, reason="what a sidecar says is believed without a look at its type")
