@@ -33,6 +33,7 @@ from sd3async.telemetry import (
     Done,
     Event,
     PermitGranted,
+    PutOff,
     Queued,
     Retried,
 )
@@ -239,9 +240,11 @@ class Call(Generic[T]):
                 self.attempts = number
                 with _Attempt(self, permit) as self._attempt:
                     try:
+                        await self._exchange.about_to_send()
                         return await self._send(self._attempt)
                     except PermitLostError:  # nothing was sent: connecting took too long, or a 429
                         self._attempt, is_retry = None, True
+                        self.tell(PutOff, self.clock.monotonic(), attempt=number)
         except Exception as error:
             self._failed(error, self.clock.monotonic() - began)
             raise

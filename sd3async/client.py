@@ -12,7 +12,7 @@ from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
 from sd3async.config import Timeouts
 from sd3async.errors import TransportError
-from sd3async.exchange import Balance, Exchange, Generation, OnWhole
+from sd3async.exchange import Balance, Exchange, Generation, OnAttempt, OnWhole
 from sd3async.limiter import LimiterState, RateLimit, read_share
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
 from sd3async.models.requests import (
@@ -378,6 +378,7 @@ class SD3Client:
         deadline: Duration | None = None,
         to: str | Path | None = None,
         on_whole: OnWhole | None = None,
+        on_attempt: OnAttempt | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
         """Generate one image, waiting for the rate limit and retrying as configured.
@@ -391,6 +392,8 @@ class SD3Client:
             on_whole: Called in a thread with the image and the part file beside `to`, when all bytes
                 are in that and before it gets its name: to note durably what the image is. It must
                 not raise.
+            on_attempt: Awaited before each attempt, when its turn has come: to note durably that it
+                will be sent.
             accept: `image/*` for the bytes as they are, or `application/json` for base64 in
                 JSON, which costs more to decode.
 
@@ -425,6 +428,7 @@ class SD3Client:
             request,
             path=path,
             on_whole=on_whole,
+            on_attempt=on_attempt,
             accept=accept,
             max_bytes=self._options.max_image_bytes,
         )

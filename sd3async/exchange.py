@@ -2,7 +2,7 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 
 OnWhole: TypeAlias = Callable[[GeneratedImage, Path], object]
+OnAttempt: TypeAlias = Callable[[], Awaitable[object]]
 
 
 class Told(Protocol):
@@ -62,6 +63,9 @@ class Exchange(ABC, Generic[T]):
     async def __aexit__(self, *_: object) -> None:
         pass
 
+    async def about_to_send(self) -> None:
+        """Do what has to be done before each attempt."""
+
     @abstractmethod
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return what to send: a fresh one for each attempt."""
@@ -96,6 +100,7 @@ class Generation(Exchange[GeneratedImage]):
         request: What to generate.
         path: The file to stream it into; None keeps it in memory.
         on_whole: As for `SD3Client.generate`.
+        on_attempt: As for `SD3Client.generate`.
         accept: The `accept` header.
         max_bytes: The largest image to take in [bytes].
     """
@@ -106,6 +111,7 @@ class Generation(Exchange[GeneratedImage]):
         *,
         path: Path | None,
         on_whole: OnWhole | None,
+        on_attempt: OnAttempt | None,
         accept: str,
         max_bytes: int,
     ) -> None:
@@ -116,6 +122,7 @@ class Generation(Exchange[GeneratedImage]):
         self._max_bytes = max_bytes
         self._path = path
         self._on_whole = on_whole
+        self._on_attempt = on_attempt
         self._sink = open_sink(path)
 
     async def __aenter__(self) -> Self:
@@ -127,6 +134,11 @@ class Generation(Exchange[GeneratedImage]):
 
     async def __aexit__(self, *_: object) -> None:
         await self._sink.__aexit__(*_)
+
+    async def about_to_send(self) -> None:
+        """Let the caller note that it will be."""
+        if self._on_attempt is not None:
+            await self._on_attempt()
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return a POST of the form; its images are read anew each time."""

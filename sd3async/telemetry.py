@@ -94,6 +94,17 @@ class Frozen(Event):
 
 
 @attrs.frozen(kw_only=True)
+class PutOff(Event):
+    """An attempt was not sent after all, and waits again: a 429, or its turn, passed it by.
+
+    Attributes:
+        attempt: The attempt, which keeps its number.
+    """
+
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
 class Retried(Event):
     """An attempt failed and another will be made.
 

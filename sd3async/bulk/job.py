@@ -98,6 +98,7 @@ class BulkJob:
         self._outcomes: AsyncGenerator[Outcome] | None = None
         self._asking: asyncio.Task[float | None] | None = None
         self._is_abandoned = threading.Event()
+        self._is_careful = False
         self._started_at = 0.0
         self._balance_before: float | None = None
         self._freezes_before = 0
@@ -197,6 +198,8 @@ class BulkJob:
             self._journal, self._folder, self._source, self._options, at=self._clock.time()
         )
         await self._journal.begin_run(self._started_at)
+        # What refused images then, such as a quota, the disk does not tell.
+        self._is_careful = await self._journal.meta("stop_reason") == "storage"
         self._disk.note(await self._journal.largest())
 
     def _prepare_run(self) -> Run:
@@ -211,7 +214,11 @@ class BulkJob:
             holds=self._options.holds,
             clock=self._clock,
         )
-        return Run(means, concurrency=self._options.concurrency or self._client.max_in_flight)
+        return Run(
+            means,
+            concurrency=self._options.concurrency or self._client.max_in_flight,
+            is_careful=self._is_careful,
+        )
 
     async def _send(self, run: Run) -> AsyncGenerator[Outcome]:
         if run.stop_reason is None and self._client.frozen_for == 0:
@@ -272,6 +279,7 @@ class BulkJob:
             await recover(self._journal, self._folder, holds=self._options.holds, at=at)
             self._accounts.recounted(await self._journal.count())
             is_emulated |= await self._journal.meta("emulated") is not None
+            await self._journal.note("stop_reason", self.stop_reason or "")
             runs, worked = await self._journal.end_run(self._clock.time())
         ceiling = self._client.ceiling
         self.summary = JobSummary(
@@ -330,7 +338,7 @@ class BulkJob:
             formats=formats,
             is_called_off=self._is_abandoned.is_set,
         )
-        writing = asyncio.create_task(in_thread(write))
+        writing = asyncio.create_task(in_thread(self._folder.on_disk, write))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:

@@ -86,10 +86,10 @@ async def _register(
     meta: dict[str, str] = {}
     if source is not None:
         meta["source"] = source.name
-        digest = await in_thread(source.digest)
-        if digest is not None:
-            fingerprint = options.defaults.fingerprint()
-            meta["manifest"] = f"{digest} {source.folder} {options.skip_invalid} {fingerprint}"
+        fingerprint = await in_thread(source.fingerprint)
+        if fingerprint is not None:
+            terms = f"{options.skip_invalid} {options.defaults.fingerprint()}"
+            meta["manifest"] = f"{fingerprint} {terms}"
             if storable(meta["manifest"]) == await journal.meta("manifest"):
                 source = None
     async with journal.transaction() as store:

@@ -109,7 +109,7 @@ def items_of(
         # The same job elsewhere is still the same job: the path as written is what counts.
         stated = text if image_name is None else _to_json(fields | {"image": image_name})
         yield Item(
-            id=f"{item_id}-{variation + 1}" if item_id and defaults.repeat > 1 else item_id,
+            id=f"{item_id}-{variation + 1}" if item_id and variation else item_id,
             request=request,
             fields=text,
             identity=_identity(stated),

@@ -36,6 +36,7 @@ class StreamSource:
         path: The file, or None for a stream.
         stream: The stream, or None for a file.
         shape: Shape of its lines, or None to find out.
+        delimiter: Between the cells of a CSV.
     """
 
     name: str
@@ -43,17 +44,23 @@ class StreamSource:
     path: Path | None
     stream: BinaryIO | None
     shape: Shape | None
+    delimiter: str = attrs.field(init=False)
     _lines: Iterator[Line | BadLine] | None = attrs.field(default=None, init=False)
     _is_left: bool = attrs.field(default=False, init=False)
     _open: ExitStack = attrs.field(factory=ExitStack, init=False)
 
-    def digest(self) -> str | None:
-        """Return a hash of the file, or None for what can be read only once. Blocks."""
+    def __attrs_post_init__(self) -> None:
+        """See what stands between the cells, should it be a CSV."""
+        self.delimiter = "\t" if self.path and self.path.suffix.lower() == ".tsv" else ","
+
+    def fingerprint(self) -> str | None:
+        """Return what tells the file and how it is read; None if it can be read once only. Blocks."""
         # A pipe, such as a shell's <(…), would have been emptied by the hash.
         if self.path is None or self.path.is_fifo():
             return None
         with open_manifest(self.path) as stream:
-            return hashlib.file_digest(cast("Any", stream), "sha256").hexdigest()
+            digest = hashlib.file_digest(cast("Any", stream), "sha256").hexdigest()
+        return f"{digest} {self.shape} {self.delimiter!r} {self.folder}"
 
     async def read(self) -> Chunk:
         """Return the next lines; none at the end."""
@@ -78,8 +85,7 @@ class StreamSource:
         if self.path is not None:
             stream = self._open.enter_context(open_manifest(self.path))
         assert stream is not None  # one of the two is there
-        delimiter = "\t" if self.path and self.path.suffix.lower() == ".tsv" else ","
-        return read_lines(stream, self.shape, delimiter=delimiter)
+        return read_lines(stream, self.shape, delimiter=self.delimiter)
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,7 +110,7 @@ class EntrySource:
     entries: AsyncIterator[Entry]
     _count: int = attrs.field(default=0, init=False)
 
-    def digest(self) -> str | None:
+    def fingerprint(self) -> str | None:
         """Return None: an iterable is read only once."""
         return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sd3async._clock import Clock
 from sd3async._threads import in_thread
+from sd3async.bulk.keeping.folder import IMAGES
 
 # Before the first image has come: 1.5 megapixels, the largest that the endpoints make, as they are.
 _LARGEST_GUESS = 5_000_000  # [bytes]
@@ -25,7 +26,7 @@ class DiskSpace:
     write to it as well, and asking the system for each image would hold up a fast job.
 
     Args:
-        folder: A folder on the disk.
+        folder: The job's folder; its images may be on another disk, by a link.
         clock: Time.
 
     Attributes:
@@ -35,7 +36,7 @@ class DiskSpace:
     def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
-        self._disk: os.statvfs_result | None = None
+        self._disks: list[os.statvfs_result] = []
         self._in_flight = 0  # when it was looked at, and those begun since
         self._is_good_until = -math.inf
         self.largest = 0
@@ -53,9 +54,10 @@ class DiskSpace:
         Args:
             in_flight: Images on their way.
         """
-        self._disk = None
-        with suppress(OSError):
-            self._disk = await in_thread(os.statvfs, self._folder)
+        self._disks = []
+        for place in (self._folder, self._folder / IMAGES):
+            with suppress(OSError):
+                self._disks.append(await in_thread(os.statvfs, place))
         self._in_flight = in_flight
         self._is_good_until = self._clock.monotonic() + _GOOD_FOR
 
@@ -73,9 +75,10 @@ class DiskSpace:
         Args:
             items: Of the whole job: each has a line in the results.
         """
-        disk, images = self._disk, self._in_flight + 1
-        if disk is None:
-            return ""
+        return next(filter(None, (self._lacking(disk, items) for disk in self._disks)), "")
+
+    def _lacking(self, disk: os.statvfs_result, items: int) -> str:
+        images = self._in_flight + 1
         free = disk.f_bavail * disk.f_frsize
         each = (self.largest or _LARGEST_GUESS) + _BESIDE_EACH
         needed = images * each + _FOR_THE_JOB + items * _RESULT

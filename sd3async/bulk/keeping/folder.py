@@ -213,22 +213,24 @@ class JobFolder:
         image = fields.get("image")
         return fields if image is None else {**fields, "image": str(self.path / image)}
 
-    def seal(self, item: QueuedItem, image: GeneratedImage, part: Path) -> Delivery:
+    def describe(self, image: GeneratedImage, part: Path) -> Delivery:
+        """As for `Shelf`."""
+        if image.path is None:
+            raise ValueError("the image was not streamed to a file")
+        emulated = image.emulated or self.service == EMULATOR
+        facts = facts_of(image, sha256=self.on_disk(hash_file, part), emulated=emulated)
+        name = image.path.relative_to(self.path).as_posix()
+        return Delivery(file=name, credits=image.credits, facts=facts)
+
+    def seal(self, item: QueuedItem, image: GeneratedImage, delivery: Delivery) -> None:
         """As for `Shelf`: write the sidecar.
 
         It comes before the image's name, so that an image which has its name has its facts, and a
         part that a crash left can be told to be whole.
         """
-        path = image.path
-        if path is None:
-            raise ValueError("the image was not streamed to a file")
-        emulated = image.emulated or self.service == EMULATOR
-        facts = facts_of(image, sha256=self.on_disk(hash_file, part), emulated=emulated)
         names = {"index": item.number, "id": item.id, "tags": item.tags}
         write = functools.partial(write_sidecar, service=self.service)
-        self.on_disk(write, path, names, image, facts)
-        name = path.relative_to(self.path).as_posix()
-        return Delivery(file=name, credits=image.credits, facts=facts)
+        self.on_disk(write, self.path / delivery.file, names, image, delivery.facts)
 
     def log_error(self, error: BaseException) -> JobError:
         """As for `Shelf`."""

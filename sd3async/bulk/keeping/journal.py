@@ -80,15 +80,14 @@ class Journal:
 
         return await self.store.submit(write)
 
-    def returned(self, number: int, state: State, *, attempts: int, unknown: int) -> None:
+    def returned(self, number: int, *, attempts: int, unknown: int) -> None:
         """As for `Ledger`."""
-        error = "cut off on its way; possibly paid" if state == "unknown" else ""
 
         def write(db: sqlite3.Connection) -> None:
             db.execute(
-                "UPDATE items SET state = ?, error = ?, attempts = attempts + ?, "
+                "UPDATE items SET state = 'pending', attempts = attempts + ?, "
                 "unknown_charges = unknown_charges + ? WHERE number = ?",
-                (state, error, attempts, unknown, number),
+                (attempts, unknown, number),
             )
 
         _ = self.store.submit(write)
@@ -200,16 +199,17 @@ def _abandon(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def reader(path: Path, how: str = "mode=ro") -> Generator[sqlite3.Connection]:
+def reader(path: Path) -> Generator[sqlite3.Connection]:
     """Open a journal beside its writer, which it never blocks.
 
     Args:
         path: The journal.
-        how: SQLite's words for it.
 
     Raises:
         StorageError: It cannot be read.
     """
+    # A reader makes side files and may not delete them. Where there are none, nobody writes.
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as db:
             yield db
@@ -251,7 +251,5 @@ def copy_journal(path: Path, target: Path) -> None:
     Raises:
         StorageError: It cannot be read.
     """
-    # A reader makes side files and may not delete them. Where there are none, nobody writes.
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
-    with reader(path, how) as db, closing(sqlite3.connect(target)) as copy:
+    with reader(path) as db, closing(sqlite3.connect(target)) as copy:
         db.backup(copy)

@@ -97,12 +97,13 @@ class Ledger(Protocol):
         """
         ...
 
-    def returned(self, number: int, state: State, *, attempts: int, unknown: int) -> None:
-        """Note that an item is not on its way any more; durable a moment later.
+    def returned(self, number: int, *, attempts: int, unknown: int) -> None:
+        """Note that an item is not on its way any more, and pending again.
+
+        It is durable a moment later, and before what is noted after it.
 
         Args:
             number: The item.
-            state: `pending`, `sent` when it goes on, or `unknown`.
             attempts: Requests sent for it now.
             unknown: How many of those may have been paid.
         """
@@ -140,13 +141,25 @@ class Shelf(Protocol):
         """
         ...
 
-    def seal(self, item: QueuedItem, image: GeneratedImage, part: Path) -> Delivery:
-        """Note durably what an image is that is whole and about to get its name. Blocks.
+    def describe(self, image: GeneratedImage, part: Path) -> Delivery:
+        """Return what is to be known of an image that is whole and about to get its name. Blocks.
 
         Args:
-            item: Whose it is.
             image: The image.
             part: The file that holds its bytes.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        ...
+
+    def seal(self, item: QueuedItem, image: GeneratedImage, delivery: Delivery) -> None:
+        """Write it down durably beside the image. Blocks.
+
+        Args:
+            item: Whose image it is.
+            image: The image.
+            delivery: What is known of it.
 
         Raises:
             StorageError: The disk failed.

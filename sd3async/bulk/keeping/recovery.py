@@ -9,8 +9,8 @@ from sd3async._threads import in_thread
 from sd3async.bulk.keeping.folder import INPUTS, JobFolder, hash_file
 from sd3async.bulk.keeping.journal import Journal
 from sd3async.bulk.keeping.ledger import Delivery, QueuedItem
-from sd3async.bulk.keeping.sidecars import FACTS, read_sidecar
-from sd3async.bulk.records import EMULATOR, State
+from sd3async.bulk.keeping.sidecars import known_facts, read_sidecar
+from sd3async.bulk.records import EMULATOR
 from sd3async.models.sources import kind_of
 
 
@@ -41,9 +41,11 @@ async def recover(
         if delivery is not None:
             await journal.done(item.number, delivery, attempts=1, at=at)
             adopted += 1
+        elif holds:  # with those that share its image
+            words = "cut off on its way; possibly paid"
+            await journal.ended(item.number, "unknown", words, attempts=1, unknown=1, at=at)
         else:
-            state: State = "unknown" if holds else "pending"
-            journal.returned(item.number, state, attempts=1, unknown=1)
+            journal.returned(item.number, attempts=1, unknown=1)
     if not is_rehearsal:
         await in_thread(folder.on_disk, _sweep, folder, items)
     return adopted
@@ -72,7 +74,7 @@ def _find(folder: JobFolder, item: QueuedItem, is_rehearsal: bool) -> Delivery |
     if found != path and not is_rehearsal:
         finish_part(found, path)
     if sidecar.get("sha256") == facts["sha256"]:
-        facts |= {name: sidecar[name] for name in FACTS if name in sidecar}
+        facts |= known_facts(sidecar) or {}
     return Delivery(file=name, credits=item.price, facts=facts)
 
 

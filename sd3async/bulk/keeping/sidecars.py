@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, cast
 
 import attrs
@@ -14,6 +15,31 @@ _OF_THE_FILE = ("size", "sha256")
 _OF_THE_ANSWER = ("content_type", "seed", "finish_reason", "request_id", "emulated", "timings")
 FACTS = (*_OF_THE_FILE, *_OF_THE_ANSWER)
 """What the journal keeps of an image, too."""
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "size": (int,),
+    "sha256": (str,),
+    "content_type": (str,),
+    "seed": (int, NoneType),
+    "finish_reason": (str,),
+    "request_id": (str, NoneType),
+    "emulated": (bool,),
+    "timings": (dict,),
+}
+
+
+def known_facts(sidecar: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the facts that a sidecar tells; None when it lacks one, or somebody has edited it.
+
+    Args:
+        sidecar: What `read_sidecar` returned.
+    """
+    facts = {name: sidecar.get(name) for name in FACTS}
+    if any(type(facts[name]) not in kinds for name, kinds in _KINDS.items()):
+        return None
+    times = cast("dict[str, Any]", facts["timings"]).values()
+    return facts if all(type(seconds) in (int, float) for seconds in times) else None
 
 
 def facts_of(image: GeneratedImage, *, sha256: str, emulated: bool) -> dict[str, Any]:

@@ -7,7 +7,6 @@ that the journal does not know is taken over by what its sidecar says, or stops 
 Everything here blocks, and runs in the journal's thread, a thousand items at a time.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from sd3async.bulk.errors import FolderError
 from sd3async.bulk.keeping import tables
 from sd3async.bulk.keeping.folder import JobFolder, Picture
 from sd3async.bulk.keeping.ledger import Delivery
-from sd3async.bulk.keeping.sidecars import FACTS, read_sidecar
+from sd3async.bulk.keeping.sidecars import known_facts, read_sidecar
 from sd3async.bulk.records import State
 
 
@@ -51,13 +50,14 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     """
     taken = 0
     strays: list[Picture] = []
-    for picture, _, request in unknown_pictures(db, folder):
+    for picture, item in unknown_pictures(db, folder):
         sidecar = read_sidecar(folder.path / picture.name)
-        if request is None or not _fits(picture, json.loads(request), sidecar):
+        facts = known_facts(sidecar)
+        if item is None or facts is None or not _fits(picture, item.fields, sidecar):
             strays.append(picture)
             continue
         folder.check_service(sidecar.get("service"))
-        _write_down(db, folder, picture, sidecar)
+        _write_down(db, folder, picture, item, facts)
         taken += 1
     if strays:
         raise _not_ours(folder.path, strays)
@@ -68,21 +68,23 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
 
 def unknown_pictures(
     db: sqlite3.Connection, folder: JobFolder
-) -> Iterator[tuple[Picture, str, str | None]]:
+) -> Iterator[tuple[Picture, tables.Known | None]]:
     """Yield the images that do not belong to an item that is done.
 
     Args:
-        db: The journal.
+        db: The journal; a job may be writing it.
         folder: The job's folder.
 
     Yields:
-        The image; state and request of the item it is named after: nothing if there is none.
+        The image, and the item it is named after, if there is one.
     """
     for first, last in folder.ranges():
         known = tables.delivered(db, first, last)
         strays = [picture for picture in folder.pictures(first) if picture.number not in known]
         for picture in sorted(strays, key=lambda picture: picture.name):
-            yield picture, *tables.state_and_request(db, picture.number)
+            item = tables.find(db, picture.number)
+            if item is None or item.state not in ("done", "missing"):  # or it has come meanwhile
+                yield picture, item
 
 
 def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any]) -> bool:
@@ -102,17 +104,18 @@ def _movable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_down(
-    db: sqlite3.Connection, folder: JobFolder, picture: Picture, sidecar: Mapping[str, Any]
+    db: sqlite3.Connection,
+    folder: JobFolder,
+    picture: Picture,
+    item: tables.Known,
+    facts: Mapping[str, Any],
 ) -> None:
-    facts = {name: sidecar.get(name) for name in FACTS}
-    facts["emulated"] = bool(sidecar.get("emulated"))
-    delivery = Delivery(
-        file=picture.name, credits=float(sidecar.get("credits") or 0.0), facts=facts
-    )
+    # What the journal knows to be paid is this image: it was gone, and is back.
+    price = 0.0 if item.credits else item.price
+    delivery = Delivery(file=picture.name, credits=price, facts=facts)
     at = (folder.path / picture.name).stat().st_mtime
-    tables.write_done(
-        db, picture.number, delivery, attempts=int(sidecar.get("attempts") or 1), at=at
-    )
+    attempts = 0 if item.credits else 1
+    tables.write_done(db, picture.number, delivery, attempts=attempts, at=at)
 
 
 def _not_ours(folder: Path, strays: list[Picture]) -> FolderError:

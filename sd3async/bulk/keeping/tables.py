@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from sd3async.bulk.keeping.ledger import Delivery, QueuedItem
 from sd3async.bulk.records import ItemRecord, State
@@ -284,10 +284,27 @@ def highest(db: sqlite3.Connection) -> int:
     return int(number)
 
 
-def state_and_request(db: sqlite3.Connection, number: int) -> tuple[str, str | None]:
-    """Return an item's state and its request as JSON; nothing and None if there is no such item."""
-    query = "SELECT state, request FROM items WHERE number = ?"
-    return db.execute(query, (number,)).fetchone() or ("", None)
+class Known(NamedTuple):
+    """What the journal knows of an item whose image turned up.
+
+    Attributes:
+        state: Its state.
+        fields: Its request, as JSON values.
+        price: Documented [credits].
+        credits: What was paid for it so far [credits].
+    """
+
+    state: State
+    fields: Mapping[str, Any]
+    price: float
+    credits: float
+
+
+def find(db: sqlite3.Connection, number: int) -> Known | None:
+    """Return an item, or None if there is none of that number."""
+    query = "SELECT state, request, price, credits FROM items WHERE number = ?"
+    row = db.execute(query, (number,)).fetchone()
+    return None if row is None else Known(row[0], json.loads(row[1]), row[2], row[3])
 
 
 def count(db: sqlite3.Connection) -> JobStats:

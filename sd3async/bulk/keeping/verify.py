@@ -74,8 +74,10 @@ def verify(out: str | Path) -> Verification:
             images += len(batch)
             flaws += (flaw for flaw in pool.map(look, batch) if flaw is not None)
     with reader(folder.journal) as db:
-        for picture, state, _ in unknown_pictures(db, folder):
-            if state != "sent":  # else it has just come, or will be adopted by the next run
+        for picture, item in unknown_pictures(db, folder):
+            if (
+                item is None or item.state != "sent"
+            ):  # else it has just come, or will be adopted by the next run
                 flaws.append(Flaw(picture.name, "is in no journal"))
     return Verification(images=images, flaws=tuple(flaws), decoded=decoded)
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from sd3async._files import PartFile
 from sd3async.bulk.records import ItemRecord, JobSummary
+from sd3async.bulk.report.plain import plain
 
 FILE = "results.jsonl"
 
 _WRITTEN_AT_ONCE = 256 * 1024  # [bytes]
 
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class ResultsWriter:
@@ -26,8 +27,12 @@ class ResultsWriter:
 
     def write(self, record: ItemRecord) -> None:
         """Add a line."""
+        try:
+            line = _to_json(record.to_dict())
+        except ValueError:  # NaN, which Python writes and nothing else reads
+            line = _to_json(plain(record.to_dict()))
         # A lone surrogate of a bad line becomes the escape that JSON has for it.
-        self._block += _to_json(record.to_dict()).encode(errors="backslashreplace") + b"\n"
+        self._block += line.encode(errors="backslashreplace") + b"\n"
         if len(self._block) >= _WRITTEN_AT_ONCE:
             self._flush()
 

@@ -27,7 +27,7 @@ from sd3async.errors import (
 from sd3async.models.requests import GenerationRequest, request_from_dict
 from sd3async.models.results import GeneratedImage, Outcome
 from sd3async.retry import is_retryable
-from sd3async.telemetry import Done, Event, PermitGranted, Retried
+from sd3async.telemetry import Done, Event, PermitGranted, PutOff, Retried
 
 _MAX_ERROR_CHARS = 2_000
 
@@ -53,10 +53,12 @@ class Landed:
     Attributes:
         outcome: What came of it.
         shared_by: How many further items end with it, because they share its image.
+        problem: What is wrong all the same: what is known of it stands in the ledger alone.
     """
 
     outcome: Outcome
     shared_by: int
+    problem: Exception | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -91,29 +93,27 @@ class _Seal:
     """Notes what an image is when it is whole, and keeps what went wrong with that for later.
 
     The image itself comes first: a note that cannot be written must not undo it.
+
+    Attributes:
+        image: The image, once it is whole.
+        delivery: What is known of it.
+        problem: Why that could not be written down, if it could not.
     """
 
     def __init__(self, shelf: Shelf, item: QueuedItem) -> None:
         self._shelf = shelf
         self._item = item
-        self._result: Delivery | Exception | None = None
+        self.image: GeneratedImage | None = None
+        self.delivery: Delivery | None = None
+        self.problem: Exception | None = None
 
     def __call__(self, image: GeneratedImage, part: Path) -> None:
+        self.image = image
         try:
-            self._result = self._shelf.seal(self._item, image, part)
-        except Exception as error:  # noqa: BLE001  # raised by `delivery`
-            self._result = error
-
-    def delivery(self) -> Delivery:
-        """Return what is kept.
-
-        Raises:
-            StorageError: It could not be noted.
-        """
-        if isinstance(self._result, Exception):
-            raise self._result
-        assert self._result is not None  # it was called, or there would be no image
-        return self._result
+            self.delivery = self._shelf.describe(image, part)
+            self._shelf.seal(self._item, image, self.delivery)
+        except Exception as error:  # noqa: BLE001  # raised when the image is safe
+            self.problem = error
 
 
 class Flight:
@@ -138,6 +138,7 @@ class Flight:
         self._on_permit = on_permit
         self._ends_at: float | None = None
         self._is_stopping = False
+        self._is_marked = False  # as sent, in the ledger
         self._is_aloft = False  # with the server, as far as we can tell, or landed
         self._attempts = 0  # of the calls that ended, and are not booked yet
         self._unknown = 0  # those of them that may have been paid
@@ -157,7 +158,7 @@ class Flight:
             if self._is_aloft:  # it stays marked as sent: what became of it is found out later
                 self._means.accounts.possibly_paid(1, self.item.price)
             else:
-                self._book("pending")
+                self._give_back()
             raise
 
     def stop(self) -> None:
@@ -173,7 +174,6 @@ class Flight:
         except InvalidRequestError as error:
             return await self._fail(None, error)
         path = await means.shelf.place_for(number, request.output_format)
-        await means.ledger.sent(number, means.clock.time())
         if means.deadline is not None:
             self._ends_at = means.clock.monotonic() + means.deadline
         tries = 0
@@ -185,10 +185,13 @@ class Flight:
             except SD3Error as error:
                 if self._is_outage(error):
                     tries = 0  # nothing was sent, and the next one would meet the same
-                elif not self._may_pay_again(error, tries):
+                elif seal.image is not None and path.is_file():
+                    return await self._keep(seal.image, seal)  # it got its name at its deadline
+                else:
                     self._check_service(request, error)
-                    return await self._fail(request, error)
-                self._book("sent")
+                    if not self._may_pay_again(error, tries):
+                        return await self._fail(request, error)
+                self._give_back()
                 means.accounts.retried()
                 self._is_aloft = False
             except OSError as error:
@@ -196,7 +199,7 @@ class Flight:
                 raise Halt("storage", storage_error(means.shelf.path, error)) from error
             else:
                 means.health.served(request)
-                return await self._keep(image, seal.delivery())
+                return await self._keep(image, seal)
             await means.clock.sleep(self._backoff(tries))
 
     async def _prepare(self) -> GenerationRequest:
@@ -212,7 +215,9 @@ class Flight:
             observers=(*self._means.client.observers, self._note)
         )
         try:
-            return await client.generate(request, to=path, on_whole=seal, deadline=left)
+            return await client.generate(
+                request, to=path, on_whole=seal, on_attempt=self._mark, deadline=left
+            )
         except (AuthenticationError, PaymentRequiredError) as error:
             raise Halt("payment", error) from error
         except InvalidRequestError as error:
@@ -221,15 +226,24 @@ class Flight:
                 raise Halt("storage", cause) from error
             raise
 
-    async def _keep(self, image: GeneratedImage, delivery: Delivery) -> Landed:
+    async def _mark(self) -> None:
+        """Make durable that the request is about to be sent, if the ledger does not say so."""
+        if not self._is_marked:
+            await self._means.ledger.sent(self.item.number, self._means.clock.time())
+            self._is_marked = True
+
+    async def _keep(self, image: GeneratedImage, seal: _Seal) -> Landed:
         means, number = self._means, self.item.number
+        if seal.delivery is None:
+            raise seal.problem or RuntimeError("an image that was not seen whole")
         attempts, _ = self._unbooked()
         shared_by = await means.ledger.done(
-            number, delivery, attempts=attempts, at=means.clock.time()
+            number, seal.delivery, attempts=attempts, at=means.clock.time()
         )
         means.disk.note(image.size)
-        means.accounts.delivered(1 + shared_by, delivery.credits)
-        return Landed(Outcome(index=number, request=image.request, image=image), shared_by)
+        means.accounts.delivered(1 + shared_by, seal.delivery.credits)
+        outcome = Outcome(index=number, request=image.request, image=image)
+        return Landed(outcome, shared_by, problem=seal.problem)
 
     async def _fail(self, request: GenerationRequest | None, error: SD3Error) -> Landed:
         means, item = self._means, self.item
@@ -300,8 +314,12 @@ class Flight:
         if isinstance(event, PermitGranted):
             self._is_aloft = True
             self._on_permit()
+        elif isinstance(event, PutOff):
+            self._give_back()  # so that it is no doubt if the program dies in the wait
         elif isinstance(event, Retried):
             self._is_aloft = False
+            if not event.may_be_charged:
+                self._give_back()
             self._means.accounts.retried()
             if self._is_stopping:
                 self.stop()
@@ -311,11 +329,15 @@ class Flight:
             # What succeeded, or was cut off on its way, is not to be taken back.
             self._is_aloft = not event.problem or event.unknown_charges > 0
 
-    def _book(self, state: State) -> None:
-        """Write down the calls that ended, for an item that has not."""
+    def _give_back(self) -> None:
+        """Write down the attempts that ended, for an item that has not.
+
+        The ledger writes in order: before the next attempt is marked as sent, this is durable.
+        """
         attempts, unknown = self._unbooked()
-        self._means.ledger.returned(self.item.number, state, attempts=attempts, unknown=unknown)
+        self._is_marked = False
         self._means.accounts.possibly_paid(unknown, self.item.price)
+        self._means.ledger.returned(self.item.number, attempts=attempts, unknown=unknown)
 
     def _unbooked(self) -> tuple[int, int]:
         """Return attempts and possibly paid ones since the last booking, and begin anew."""

@@ -8,6 +8,7 @@ from sd3async.errors import (
     ContentModerationError,
     PayloadTooLargeError,
     SD3Error,
+    TransportError,
     UnexpectedResponseError,
     UnprocessableError,
 )
@@ -56,7 +57,9 @@ def _kind_of(request: GenerationRequest) -> _Kind:
 
 
 def _is_of_the_service(error: SD3Error) -> bool:
-    """Whether an answer has nothing to do with what the item asks for."""
+    """Whether an answer, or its lack, has nothing to do with what the item asks for."""
+    if isinstance(error, TransportError):
+        return error.may_be_charged  # each such answer may be billed, and gives no image
     if isinstance(error, BadRequestError):
         return any("model" in sentence.lower() for sentence in error.errors)
     return isinstance(error, APIError | UnexpectedResponseError) and not isinstance(

@@ -29,14 +29,16 @@ class Run:
     Args:
         means: What all flights have in common.
         concurrency: Most items on their way at once.
+        is_careful: Whether to send one at a time until an image has been kept.
 
     Attributes:
         stop_reason: Why it ended before everything was sent; None when it did not.
         failure: The error behind that, when there is one.
     """
 
-    def __init__(self, means: Means, *, concurrency: int) -> None:
+    def __init__(self, means: Means, *, concurrency: int, is_careful: bool = False) -> None:
         self._means = means
+        self._is_careful = is_careful
         self._workers = asyncio.Semaphore(concurrency)
         self._waiting = asyncio.Semaphore(min(_MOST_WAITING, concurrency))
         self._untaken = asyncio.Semaphore(2 * concurrency)
@@ -107,6 +109,16 @@ class Run:
             if not await self._has_disk() or not await self._has_money(item.price):
                 return
             self._begin(item)
+            if self._is_careful:
+                await self._see_it_land()
+
+    async def _see_it_land(self) -> None:
+        """Wait for a flight that is alone in the air."""
+        before = self._means.accounts.stats.done
+        while self._flights:
+            self._a_flight_ended.clear()
+            await self._a_flight_ended.wait()
+        self._is_careful = self._means.accounts.stats.done == before
 
     async def _queued(self) -> AsyncIterator[QueuedItem]:
         last: QueuedItem | None = None
@@ -156,12 +168,14 @@ class Run:
         self._workers.release()
         self._a_flight_ended.set()
         error = None if task.cancelled() else task.exception()
+        landed = None if error or task.cancelled() else task.result()
+        error = error or (landed.problem if landed else None)
         if isinstance(error, Halt):
             self.stop(error.reason, error.error)
         elif error is not None:
             self._stop_for(error)
         # Without a landing, too: the reader looks whether that was the last flight.
-        self._landed.put_nowait(None if error or task.cancelled() else task.result())
+        self._landed.put_nowait(landed)
 
     def _stop_for(self, error: BaseException) -> None:
         """Stop for what came out of a task that should have dealt with it."""

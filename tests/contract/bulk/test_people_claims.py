@@ -1,8 +1,4 @@
-"""What people do around a job, and what they are told: every number and every sentence is true.
-
-Each test here was seen to fail; one that is marked still does, and is strict: the one who mends
-its cause takes the mark away.
-"""
+"""What people do around a job, and what they are told: every number and every sentence is true."""
 
 import asyncio
 import ctypes
@@ -38,7 +34,6 @@ def change(out: Path, words: str) -> None:
         db.execute(words)
 
 
-@pytest.mark.xfail(strict=True, reason="folder and journal are looked at one after the other")
 async def test_an_image_that_lands_while_a_job_is_verified_is_no_flaw(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,7 +52,6 @@ async def test_an_image_that_lands_while_a_job_is_verified_is_no_flaw(
     assert verify(here.out).flaws == ()
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite's reader makes side files, and may not delete them")
 async def test_verifying_leaves_the_folder_as_it_was(site: Any) -> None:
     """It says that it changes nothing, and left journal.sqlite-wal and -shm behind."""
     here = await finished(site)
@@ -84,7 +78,6 @@ def verify_obediently(out: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite wants to write beside a journal that it only reads")
 @pytest.mark.skipif(sys.platform != "linux", reason="the superuser may write anywhere")
 async def test_an_archive_that_may_only_be_read_can_be_verified(site: Any) -> None:
     """A snapshot, a DVD, somebody else's folder: `cannot write journal.sqlite` instead of an answer."""
@@ -98,7 +91,6 @@ async def test_an_archive_that_may_only_be_read_can_be_verified(site: Any) -> No
     assert (found.returncode, found.stderr) == (0, "sd3async: all 5 images are as received\n")
 
 
-@pytest.mark.xfail(strict=True, reason="items that share a held image stay pending, and linked")
 async def test_what_shares_the_image_of_a_held_item_is_held_as_well(site: Any) -> None:
     """`2 still to send`, said each run of a job that can never send them, for their model is held."""
     here = await site(latency=5.0)
@@ -113,7 +105,6 @@ async def test_what_shares_the_image_of_a_held_item_is_held_as_well(site: Any) -
     assert (job.stats.unknown, job.stats.unsent) == (3, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="what a sidecar says is believed without a look at its type")
 @pytest.mark.parametrize(
     ("name", "value"),
     [("credits", "x"), ("credits", -100), ("attempts", "x"), ("timings", None), ("seed", "x")],
@@ -138,7 +129,6 @@ async def test_a_sidecar_that_somebody_edited_is_not_believed(
     assert here.emulator.paid == 5
 
 
-@pytest.mark.xfail(strict=True, reason="NaN in a kept column is written as Python writes it")
 async def test_results_are_json_that_anything_reads(site: Any) -> None:
     """Python's NaN is no JSON: other programs refuse the line, and loaders the file."""
 

@@ -1,7 +1,4 @@
-"""What people do around a job, counted at the server: no image paid for nothing, and untold.
-
-Each test here was seen to fail, and is strict: the one who mends its cause takes the mark away.
-"""
+"""What people do around a job, counted at the server: no image paid for nothing, and untold."""
 
 import os
 import sqlite3
@@ -50,9 +47,6 @@ def wait_for(is_so: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only answers with a status count as failures of the service in a row"
-)
 @pytest.mark.parametrize("on_unknown", ["retry", "hold"])
 @pytest.mark.parametrize("trouble", [Fault.hang_up(), Fault.truncated(0.5), Fault.slow(30.0)])
 async def test_a_service_whose_every_answer_breaks_off_stops_the_job(
@@ -68,7 +62,6 @@ async def test_a_service_whose_every_answer_breaks_off_stops_the_job(
     assert job.stats.failed + job.stats.unknown < 30
 
 
-@pytest.mark.xfail(strict=True, reason="room is looked for where the journal is, not the images")
 async def test_room_is_looked_for_on_the_disk_that_holds_the_images(
     site: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -98,9 +91,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only the disk is asked for room, and a quota is not its own"
-)
 def test_a_run_after_one_that_could_keep_nothing_pays_for_one_image_at_most(
     sd3_emulator_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,29 +119,27 @@ sqlite3.connect = lambda *args, **options: connect(*args, **{"factory": Slow} | 
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the next attempt leaves before the doubt about the last one is durable"
-)
 def test_every_attempt_that_was_paid_is_told_after_a_kill(
     sd3_emulator_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a slow disk 22 requests were paid, the job was killed, and 16 were told of."""
-    emulator: Emulator = sd3_emulator_factory(limit=None, faults=[Fault.hang_up()] * 200)
+    emulator: Emulator = sd3_emulator_factory(
+        limit=None, faults=[None] * 4 + [Fault.hang_up()] * 200
+    )
     (tmp_path / "p.txt").write_text("".join(f"p{number}\n" for number in range(16)))
     customize(monkeypatch, tmp_path, SLOW_COMMITS)
-    job = start_job(tmp_path / "p.txt", tmp_path / "out", emulator.url)
-    wait_for(lambda: emulator.paid >= 22)
+    job = start_job(tmp_path / "p.txt", tmp_path / "out", emulator.url, "--concurrency=4")
+    wait_for(lambda: emulator.paid >= 14)
     job.kill()
     job.communicate()
     emulator.faults.clear()  # not all of them were meant to strike
     (told,) = counts(
-        tmp_path / "out", "SELECT sum(unknown_charges) + sum(state = 'sent') FROM items"
+        tmp_path / "out", "SELECT sum(unknown_charges) + sum(state IN ('sent', 'done')) FROM items"
     )
 
     assert told >= emulator.paid
 
 
-@pytest.mark.xfail(strict=True, reason="a manifest that was taken in is known without its shape")
 @pytest.mark.parametrize("renamed", [True, False])
 async def test_a_manifest_that_is_to_be_read_in_another_way_is_read_again(
     site: Any, tmp_path: Path, renamed: bool
@@ -171,9 +159,6 @@ async def test_a_manifest_that_is_to_be_read_in_another_way_is_read_again(
     assert prompts(job) == ["a fox", "a cat"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an image that is taken over is added to what it cost before"
-)
 async def test_an_image_that_is_put_back_is_not_paid_twice_on_paper(site: Any) -> None:
     """Remake, stop, find the backup: the job said 260 credits where 130 were paid, and hit its cap."""
     here = await site()
@@ -201,9 +186,6 @@ os.fsync = slow
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a deadline that passes in the commit leaves the file behind"
-)
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc to tell files by")
 def test_a_deadline_that_passes_while_the_disk_works_loses_no_image(
     sd3_emulator_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -222,7 +204,6 @@ def test_a_deadline_that_passes_while_the_disk_works_loses_no_image(
     assert done == len(list((tmp_path / "out").rglob("*.png")))
 
 
-@pytest.mark.xfail(strict=True, reason="a request that was refused stays marked as sent")
 def test_what_was_refused_is_no_doubt_after_a_kill(
     sd3_emulator_factory: Any, tmp_path: Path
 ) -> None:
@@ -243,7 +224,6 @@ def test_what_was_refused_is_no_doubt_after_a_kill(
     assert sent == 0
 
 
-@pytest.mark.xfail(strict=True, reason="variations of a line with an id have other names than it")
 async def test_more_variations_keep_the_images_of_lines_that_have_an_id(site: Any) -> None:
     """Looking at one of each first, then --repeat 2, paid again for every line with an id."""
     here = await site()

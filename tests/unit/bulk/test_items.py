@@ -110,7 +110,7 @@ def test_variations_count_seeds_up(fields: dict[str, Any], seeds: list[int]) -> 
     made = items({"prompt": "x", "id": "a", **fields}, defaults)
 
     assert [item.request.seed for item in made] == seeds
-    assert [item.id for item in made] == ["a-1", "a-2", "a-3"]
+    assert [item.id for item in made] == ["a", "a-2", "a-3"]
 
 
 @pytest.mark.parametrize("seed", [7.0, np.int64(7), Decimal(7)], ids=repr)
