@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Callable
 
-from sd3async._clock import Clock, Timer
+from sd3async._clock import Clock
 from sd3async.emulator.faults import chance
 from sd3async.emulator.journal import Visit
 from sd3async.emulator.limits import Gate, Verdict, WindowMeter, build_limit
 from sd3async.emulator.settings import Settings
+from sd3async.emulator.timers import Timers
 
 __all__ = ["Arrivals"]
 
@@ -25,7 +25,7 @@ class Arrivals:
         self._clock = clock
         self._gates: dict[str, Gate] = {}
         self._meters: dict[str, WindowMeter] = {}
-        self._timers: set[Timer] = set()
+        self._timers = Timers(clock)
 
     def expect(self, visit: Visit, number: int, key: str) -> "asyncio.Future[Verdict]":
         """Date a request now, or when its delay is over; the verdict follows."""
@@ -39,18 +39,10 @@ class Arrivals:
         jitter = self._settings.arrival_jitter
         if jitter > 0:
             rng = random.Random(chance(self._settings.seed, number, "arrival"))
-            self._later(rng.uniform(0.0, jitter), stamp)
+            self._timers.after(rng.uniform(0.0, jitter), stamp)
         else:
             stamp()
         return verdict
-
-    def _later(self, seconds: float, stamp: Callable[[], None]) -> None:
-        def fire() -> None:
-            self._timers.discard(timer)
-            stamp()
-
-        timer = self._clock.call_later(seconds, fire)
-        self._timers.add(timer)
 
     def _stamp(self, visit: Visit, key: str) -> Verdict:
         now = self._clock.monotonic()
@@ -79,8 +71,6 @@ class Arrivals:
 
     def clear(self) -> None:
         """Forget stamps and lock-outs, and let nothing on its way be stamped."""
-        for timer in self._timers:
-            timer.cancel()
         self._timers.clear()
         self._gates.clear()
         self._meters.clear()
