@@ -110,6 +110,12 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the emulato
         return cls(400, "bad_request", errors)
 
     @classmethod
+    def generation_not_found(cls) -> "Refusal":
+        """Return the 404 of a result that is unknown, gone, or another key's."""
+        sentence = "id: the generation either does not exist or has expired."
+        return cls(404, "generation_not_found", [sentence])
+
+    @classmethod
     def rate_limited(
         cls, most: int, period: float, lockout: float, headers: Mapping[str, str]
     ) -> "Refusal":
@@ -126,13 +132,15 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
 
 
-def error_answer(refusal: Refusal, request_id: str) -> Answer:
+def error_answer(refusal: Refusal, request_id: str, *, is_v1: bool = False) -> Answer:
     """Return the answer that tells of a refusal.
 
     Args:
         refusal: What is wrong.
         request_id: 32 hexadecimal digits; also the error's id, except that a 429 repeats its name.
+        is_v1: Whether the older API says it, which has one `message` in place of `errors`.
     """
     error_id = refusal.name if refusal.status == 429 else request_id
-    body = {"errors": list(refusal.errors), "id": error_id, "name": refusal.name}
+    told = {"message": "; ".join(refusal.errors)} if is_v1 else {"errors": list(refusal.errors)}
+    body = {**told, "id": error_id, "name": refusal.name}
     return Answer(refusal.status, to_json(body), headers=refusal.headers, error_name=refusal.name)

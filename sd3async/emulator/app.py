@@ -4,44 +4,62 @@ import asyncio
 import email.utils
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import IO, Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import attrs
 from aiohttp import web
 from PIL import Image
 
 from sd3async._clock import Clock
+from sd3async.emulator.accept import read_accept
 from sd3async.emulator.answers import Answer, Refusal, error_answer, to_json
-from sd3async.emulator.api_table import ENDPOINTS, NOT_EMULATED, Endpoint
+from sd3async.emulator.api_table import ENGINES, Endpoint, Size
 from sd3async.emulator.arrivals import Arrivals
-from sd3async.emulator.checks import Strictness, examine
+from sd3async.emulator.checks import Findings, Strictness, examine, header_problems
 from sd3async.emulator.delivery import deliver, invite, leave, stall, vanish
-from sd3async.emulator.faults import Ending, Fault, chance
+from sd3async.emulator.faults import RESULTS_PATH, Ending, Fault, chance
 from sd3async.emulator.form import Form, read_form
-from sd3async.emulator.images import Picture, render, render_from
+from sd3async.emulator.images import Picture, blurred_file, render
 from sd3async.emulator.journal import Journal, Visit, key_id
+from sd3async.emulator.latency import Latency
 from sd3async.emulator.ledger import Ledger
 from sd3async.emulator.limits import Verdict
 from sd3async.emulator.orders import (
+    FILTERED,
     Order,
     error_of,
     fault_answer,
     image_answer,
+    in_progress_answer,
     order_from,
     packed,
     spoilt,
+    started_answer,
 )
 from sd3async.emulator.payloads import label, payload_of_size
+from sd3async.emulator.results import Generation, Results, check_id
+from sd3async.emulator.retouch import render_with
+from sd3async.emulator.routes import Reading, Route, find_route, is_v1
 from sd3async.emulator.settings import Settings
+from sd3async.emulator.timers import Timers
 from sd3async.emulator.uploads import UndecodableImageError, decode, read_facts
+from sd3async.emulator.v1 import (
+    account,
+    check_engine,
+    examine_v1,
+    order_v1,
+    unauthorized,
+    values_of,
+)
 
 __all__ = ["Service"]
 
 T = TypeVar("T")
 
-BALANCE_PATH = "/v1/user/balance"
+Uploads: TypeAlias = Mapping[str, Image.Image]
+
 MAX_SEED = 4294967294
 _NOT_TOLD = frozenset({"authorization", "proxy-authorization", "cookie"})
 
@@ -103,19 +121,24 @@ class Service:
         self._pool = pool
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._timers = Timers(clock)
         self._stale: dict[web.RequestHandler, Ending] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget what has happened: journal, books, limits and lock-outs."""
-        self.journal = Journal(self._settings.journal_limit)
-        self.ledger = Ledger(self._settings.credits)
+        """Forget what has happened: journal, books, results, limits and lock-outs."""
+        chosen = self._settings
+        self.journal = Journal(chosen.journal_limit)
+        self.ledger = Ledger(chosen.credits)
+        self.results = Results(chosen.results_limit, chosen.result_lifetime)
+        self._timers.clear()
         self.arrivals = Arrivals(self._settings, self._clock)
 
     async def close(self) -> None:
         """Break off whatever is in flight, and take nothing more in."""
         self._closing = True
         self.arrivals.clear()
+        self._timers.clear()
         tasks = list(self._in_flight)
         for task in tasks:
             task.cancel()
@@ -176,48 +199,108 @@ class Service:
             turn.visit.note(fault="stale")
             await vanish(turn.request, reset=ending == "reset")
         try:
-            if turn.path in ENDPOINTS and turn.request.method == "POST":
-                return await self._generate(turn, ENDPOINTS[turn.path])
-            if self._settings.counts == "all":
-                self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
-            return await self._send(turn, self._small_answer(turn))
+            return await self._follow(turn)
         except Refusal as refusal:
-            return await self._send(turn, error_answer(refusal, turn.request_id))
+            answer = error_answer(refusal, turn.request_id, is_v1=is_v1(turn.path))
+            return await self._send(turn, answer)
 
-    def _small_answer(self, turn: Turn) -> Answer:
-        if turn.path == BALANCE_PATH and turn.request.method == "GET":
-            return self._balance(turn)
-        if turn.path in ENDPOINTS or turn.path == BALANCE_PATH:
-            what = f"{turn.request.method} {turn.path}: wrong method"
-            allowed = "GET" if turn.path == BALANCE_PATH else "POST"
-            raise Refusal(405, "method_not_allowed", [what], {"Allow": allowed})
-        if turn.path.startswith(NOT_EMULATED):
-            what = f"{turn.path}: documented, but the emulator does not have it"
-            raise Refusal(501, "not_emulated", [what])
-        raise Refusal(404, "not_found", [f"{turn.request.path}: no such path"])
+    async def _follow(self, turn: Turn) -> web.StreamResponse:
+        try:
+            route = find_route(turn.request.method, turn.path, turn.request.path)
+        except Refusal as refusal:
+            await self._admit_small(turn)
+            if is_v1(turn.path) and refusal.status == 404:  # v1 looks at the key first
+                self._check_key(turn)
+            raise
+        if route.endpoint is not None:
+            return await self._generate(turn, route, route.endpoint)
+        if route.result is not None:
+            return await self._poll(turn, route.result)
+        await self._admit_small(turn)
+        self._check_key(turn)
+        return await self._send(turn, self._read(turn, route.reading))
 
-    def _balance(self, turn: Turn) -> Answer:
-        if not self._knows(turn.key):
-            words = "missing authorization header" if not turn.key else "Incorrect API key provided"
-            body = {"id": turn.request_id, "message": words, "name": "unauthorized"}
-            return Answer(401, to_json(body), error_name="unauthorized")
+    async def _admit_small(self, turn: Turn) -> None:
+        if self._settings.counts == "all":
+            self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
+
+    def _read(self, turn: Turn, reading: Reading | None) -> Answer:
+        if reading == "engines":
+            return Answer(200, to_json(list(ENGINES)))
+        if reading == "account":
+            return Answer(200, to_json(account(key_id(turn.key))))
         return Answer(200, to_json({"credits": self.ledger.credits_left(turn.key)}))
 
-    async def _generate(self, turn: Turn, endpoint: Endpoint) -> web.StreamResponse:
+    async def _poll(self, turn: Turn, generation_id: str) -> web.StreamResponse:
+        self.ledger.polls += 1
+        turn.visit.note(generation_id=generation_id)
+        await self._admit_small(turn)
+        if (fault := self._strike(turn, RESULTS_PATH, prompt=None)) is not None:
+            if fault.kind == "early":
+                return await self._send(turn, error_of(fault, turn.request_id), fault)
+            await stall(fault.seconds, self._clock)
+        check_id(generation_id)
+        if problems := header_problems("result", turn.headers, self._strictness()):
+            raise Refusal.bad_request(*problems)
+        self._check_key(turn)
+        now = self._clock.monotonic()
+        generation = self.results.find(generation_id, turn.key, now)
+        if self._settings.counts == "valid":
+            self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
+        self._judge_haste(turn, generation.note_poll(now))
+        fault = fault or self._strike(turn, RESULTS_PATH, prompt="")
+        if fault is not None and fault.kind == "rate_limited":
+            self._strike_with_429(turn, fault)
+        as_json = read_accept(turn.headers.get("accept", "")).as_json
+        order = attrs.evolve(
+            generation.order,
+            shape="json" if as_json else "bytes",
+            image_field=self._settings.result_field,
+        )
+
+        async def answer(order: Order) -> Answer:
+            if now < generation.ready_at:
+                return in_progress_answer(generation_id)
+            if generation.failure is not None:
+                return error_of(generation.failure, turn.request_id)
+            data = generation.data
+            if order.reason == FILTERED != generation.order.reason:
+                data = await self._in_thread(blurred_file, data, order.picture.output_format)
+            return image_answer(order, [data])
+
+        return await self._deliver(turn, order, answer, fault)
+
+    def _judge_haste(self, turn: Turn, passed: float | None) -> None:
+        if passed is None:
+            return
+        turn.visit.note(ignored=(f"poll: {passed:.3g} s after the last one",))
+        if self._settings.hasty_polls == "refuse":
+            raise self._rate_limited(0.0, None)
+
+    def _check_key(self, turn: Turn) -> None:
+        key, accepted = turn.key, self._settings.keys
+        if not key or (accepted is not None and key not in accepted):
+            raise unauthorized(key) if is_v1(turn.path) else Refusal.standard(401)
+
+    async def _generate(self, turn: Turn, route: Route, endpoint: Endpoint) -> web.StreamResponse:
         chosen = self._settings
         judged = None
         if chosen.stamp == "head" and chosen.counts != "valid":
             judged = self.arrivals.expect(turn.visit, turn.number, turn.key)
             if chosen.early_refusal:
                 self._refuse_excess(await judged)
-        fault = self._strike(turn, prompt=None)
+        fault = self._strike(turn, turn.path, prompt=None)
         if fault is not None and fault.kind == "early":
-            return await self._send(turn, error_of(fault, turn.request_id), fault)
+            answer = error_of(fault, turn.request_id, is_v1=endpoint.is_v1)
+            return await self._send(turn, answer, fault)
         if fault is not None:
             await stall(fault.seconds, self._clock)
         self._invite(turn)
         async with read_form(
-            turn.request, strict=chosen.strict, to_the_end=not chosen.early_refusal
+            turn.request,
+            strict=chosen.strict,
+            to_the_end=not chosen.early_refusal,
+            body=endpoint.body,
         ) as form:
             turn.visit.note(
                 fields=form.fields,
@@ -227,8 +310,8 @@ class Service:
             if chosen.counts != "valid":
                 judged = judged or self.arrivals.expect(turn.visit, turn.number, turn.key)
                 self._refuse_excess(await judged)
-            order, upload = await self._accept(turn, endpoint, form)
-        return await self._fulfil(turn, order, upload, fault)
+            order, uploads = await self._accept(turn, route, endpoint, form)
+        return await self._fulfil(turn, order, uploads, fault)
 
     def _invite(self, turn: Turn) -> None:
         expectation = turn.headers.get("expect", "").lower()
@@ -237,9 +320,9 @@ class Service:
         if expectation and self._settings.says_continue:
             invite(turn.request)
 
-    def _strike(self, turn: Turn, *, prompt: str | None) -> Fault | None:
+    def _strike(self, turn: Turn, path: str, *, prompt: str | None) -> Fault | None:
         draw = self._chance(turn.number, "fault") / 2**64
-        fault = self._settings.faults.strike(turn.path, prompt, draw)
+        fault = self._settings.faults.strike(path, prompt, draw)
         if fault is not None:
             turn.visit.note(fault=fault.kind)
             self.ledger.faults[fault.kind] += 1
@@ -261,65 +344,122 @@ class Service:
         chosen = self._settings
         return Refusal.rate_limited(chosen.max_requests, chosen.period, chosen.lockout, headers)
 
-    async def _accept(
-        self, turn: Turn, endpoint: Endpoint, form: Form
-    ) -> tuple[Order, Image.Image | None]:
-        if form.refusal is not None:
-            raise form.refusal
+    def _strictness(self) -> Strictness:
         chosen = self._settings
-        strictness = Strictness(
+        return Strictness(
             chosen.strict,
             chosen.unknown_fields or ("reject" if chosen.strict else "ignore"),
             chosen.models,
             chosen.turbo_negative_prompt,
         )
-        findings = examine(endpoint, form, turn.headers, strictness)
+
+    async def _accept(
+        self, turn: Turn, route: Route, endpoint: Endpoint, form: Form
+    ) -> tuple[Order, Uploads]:
+        if endpoint.is_v1:  # which looks at the key and the engine first
+            self._check_key(turn)
+            check_engine(route.engine)
+        if form.refusal is not None:
+            raise form.refusal
+        values = values_of(endpoint, form) if endpoint.is_v1 else {}
+        findings = self._examine(turn, endpoint, form, values)
         turn.visit.note(ignored=findings.ignored)
         if findings.problems:
-            raise Refusal.bad_request(*findings.problems)
-        if not self._knows(turn.key):
-            raise Refusal.standard(401)
-        if chosen.counts == "valid":
+            raise Refusal(400, findings.name, findings.problems)
+        self._check_key(turn)
+        if self._settings.counts == "valid":
             self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
-        return await self._order(turn, endpoint, form, as_json=findings.as_json)
+        streams = {name: form.files[name] for name in endpoint.images if name in form.files}
+        seen = {name: read_facts(stream) for name, stream in streams.items()}
+        sizes = {name: (facts.width, facts.height) for name, facts in seen.items() if facts}
+        seed = self._chance(turn.number, "seed") % MAX_SEED + 1
+        if endpoint.is_v1:
+            order = order_v1(
+                endpoint,
+                route.engine,
+                values,
+                as_json=findings.as_json,
+                random_seed=seed,
+                uploads=sizes,
+            )
+        else:
+            order = order_from(
+                endpoint, form.fields, as_json=findings.as_json, random_seed=seed, uploads=sizes
+            )
+        return order, await self._decoded(order.picture, streams)
 
-    def _knows(self, key: str) -> bool:
-        return bool(key) and (self._settings.keys is None or key in self._settings.keys)
+    def _examine(
+        self, turn: Turn, endpoint: Endpoint, form: Form, values: Mapping[str, Any]
+    ) -> Findings:
+        if endpoint.is_v1:
+            return examine_v1(endpoint, form, values, turn.headers, self._strictness())
+        return examine(endpoint, form, turn.headers, self._strictness())
 
-    async def _order(
-        self, turn: Turn, endpoint: Endpoint, form: Form, *, as_json: bool
-    ) -> tuple[Order, Image.Image | None]:
-        stream = form.files.get("image") if endpoint.image else None
-        facts = stream and read_facts(stream)
-        order = order_from(
-            endpoint,
-            form.fields,
-            as_json=as_json,
-            random_seed=self._chance(turn.number, "seed") % MAX_SEED + 1,
-            upload=(facts.width, facts.height) if facts else None,
-        )
-        if stream is None or self._settings.image_bytes is not None:
-            return order, None
-        try:
-            return order, await self._in_thread(decode, stream, order.picture.size)
-        except UndecodableImageError:
-            raise Refusal.bad_request("image: could not be decoded") from None
+    async def _decoded(self, picture: Picture, streams: Mapping[str, IO[bytes]]) -> Uploads:
+        if self._settings.image_bytes is not None:
+            return {}
+        enough: Size | None = picture.size if picture.kind == "drawn" else None
+        uploads: dict[str, Image.Image] = {}
+        for name, stream in streams.items():
+            try:
+                uploads[name] = await self._in_thread(decode, stream, enough)
+            except UndecodableImageError:
+                raise Refusal.bad_request(f"{name}: could not be decoded") from None
+        return uploads
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     async def _fulfil(
-        self, turn: Turn, order: Order, upload: Image.Image | None, fault: Fault | None
+        self, turn: Turn, order: Order, uploads: Uploads, fault: Fault | None
     ) -> web.StreamResponse:
         if not self.ledger.suffices(turn.key, order.price):
             raise Refusal.standard(402)
-        fault = fault or self._strike(turn, prompt=order.picture.prompt)
+        fault = fault or self._strike(turn, turn.path, prompt=order.picture.prompt)
         if fault is not None and fault.kind == "rate_limited":
             self._strike_with_429(turn, fault)
-        if fault is None or fault.paid:
-            self.ledger.book(turn.key, order.price)
-            turn.visit.note(charged=order.price)
-        return await self._deliver(turn, order, upload, fault)
+        is_paid = fault is None or fault.paid
+        if order.shape == "started":
+            ready_in = self._sample(turn, self._settings.result_latency)
+            at_the_end = self._settings.start_charge == "end"
+            if is_paid:
+                self._book(turn, order.price, after=ready_in if at_the_end else 0.0)
+
+            async def start(order: Order) -> Answer:
+                return await self._start(turn, order, uploads, fault, ready_in)
+
+            return await self._deliver(turn, order, start, fault)
+        if is_paid:
+            self._book(turn, order.price)
+
+        async def finish(order: Order) -> Answer:
+            images = [await self._draw(turn, picture, uploads) for picture in order.pictures]
+            return image_answer(order, images)
+
+        return await self._deliver(turn, order, finish, fault, thinks=True)
+
+    def _book(self, turn: Turn, price: float, *, after: float = 0.0) -> None:
+        def book() -> None:
+            self.ledger.book(turn.key, price)
+            turn.visit.note(charged=price)
+
+        self._timers.after(after, book)
+
+    async def _start(
+        self, turn: Turn, order: Order, uploads: Uploads, fault: Fault | None, ready_in: float
+    ) -> Answer:
+        fails = fault is not None and fault.kind == "failed"
+        data = b"" if fails else await self._draw(turn, order.picture, uploads)
+        generation_id = "".join(
+            f"{self._chance(turn.number, f'generation {part}'):016x}" for part in range(4)
+        )
+        ready_at = self._clock.monotonic() + ready_in
+        self.results.add(
+            generation_id, Generation(turn.key, order, data, ready_at, fault if fails else None)
+        )
+        self.ledger.started += 1
+        turn.visit.note(generation_id=generation_id, seed=order.picture.seed)
+        return started_answer(generation_id, self._settings.start_status)
 
     def _strike_with_429(self, turn: Turn, fault: Fault) -> NoReturn:
         seconds = self._settings.lockout if fault.retry_after is None else fault.retry_after
@@ -329,40 +469,51 @@ class Service:
         raise self._rate_limited(seconds, None if fault.retry_after is None else told)
 
     async def _deliver(
-        self, turn: Turn, order: Order, upload: Image.Image | None, fault: Fault | None
+        self,
+        turn: Turn,
+        order: Order,
+        make: Callable[[Order], Awaitable[Answer]],
+        fault: Fault | None,
+        *,
+        thinks: bool = False,
     ) -> web.StreamResponse:
         if fault is None:
-            answer = image_answer(order, await self._draw(turn, order.picture, upload))
-            await self._think(turn)
+            answer = await make(order)
+            await self._think(turn, thinks=thinks)
             return await self._send(turn, answer)
         if fault.kind in ("reset", "hang_up"):
-            await self._think(turn)
+            await self._think(turn, thinks=thinks)
             await vanish(turn.request, reset=fault.kind == "reset")
         order = spoilt(order, fault)
-        answer = fault_answer(order, fault, turn.request_id) or image_answer(
-            order, await self._draw(turn, order.picture, upload)
-        )
+        begins = fault.kind == "failed" and order.shape == "started"
+        instead = None if begins else fault_answer(order, fault, turn.request_id)
+        answer = await make(order) if instead is None else instead
         if fault.kind == "gzip":
             answer = await self._in_thread(packed, answer, fault.padding)
-        await self._think(turn)
+        await self._think(turn, thinks=thinks)
         if fault.kind == "stall":
             await stall(fault.seconds, self._clock)
         if fault.kind == "stale":
             self._stale[turn.request.protocol] = fault.then
         return await self._send(turn, answer, fault)
 
-    async def _draw(self, turn: Turn, picture: Picture, upload: Image.Image | None) -> bytes:
+    async def _draw(self, turn: Turn, picture: Picture, uploads: Uploads) -> bytes:
         if self._settings.image_bytes is not None:
             return payload_of_size(picture, self._settings.image_bytes)
-        if upload is None:
-            data = await self._in_thread(render, picture)
+        if uploads:
+            data = await self._in_thread(render_with, picture, uploads)
         else:
-            data = await self._in_thread(render_from, picture, upload)
+            data = await self._in_thread(render, picture)
         return label(data, picture.output_format, turn.request_id)
 
-    async def _think(self, turn: Turn) -> None:
+    def _sample(self, turn: Turn, latency: Latency | None) -> float:
         rng = random.Random(self._chance(turn.number, "latency"))
-        ready_at = turn.began + self._settings.latency.sample(rng)
+        return (latency or self._settings.latency).sample(rng)
+
+    async def _think(self, turn: Turn, *, thinks: bool) -> None:
+        if not thinks:
+            return
+        ready_at = turn.began + self._sample(turn, None)
         if (wait := ready_at - self._clock.monotonic()) > 0:
             await self._clock.sleep(wait)
 

@@ -6,7 +6,7 @@ the validation library those messages point to.
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from jsonschema import Draft202012Validator, ValidationError
@@ -17,7 +17,19 @@ from sd3async.emulator.form import Form
 from sd3async.emulator.uploads import problems as image_problems
 from sd3async.emulator.uploads import read_facts
 
-__all__ = ["Findings", "Strictness", "UnknownFields", "examine"]
+__all__ = [
+    "Findings",
+    "Strictness",
+    "UnknownFields",
+    "coerced",
+    "examine",
+    "header_problems",
+    "kind_problems",
+    "relation_problems",
+    "told",
+    "unwanted",
+    "upload_problems",
+]
 
 UnknownFields: TypeAlias = Literal["reject", "ignore"]
 
@@ -44,6 +56,11 @@ class Strictness:
     models: Collection[str] | None = None
     turbo_negative_prompt: bool = True
 
+    @property
+    def rejects_unknown(self) -> bool:
+        """Whether unknown fields are errors."""
+        return self.unknown_fields == "reject"
+
 
 @attrs.frozen
 class Findings:
@@ -54,11 +71,13 @@ class Findings:
         ignored: What was passed over: names of unknown fields, oddities of the body and of
             `accept`.
         as_json: Whether the answer shall be JSON.
+        name: The error's name, if there is one.
     """
 
     problems: tuple[str, ...]
     ignored: tuple[str, ...]
     as_json: bool
+    name: str = "bad_request"
 
 
 def _sentence(error: ValidationError) -> str:
@@ -75,7 +94,13 @@ def _sentence(error: ValidationError) -> str:
             return f"number must be greater than or equal to {limit}"
         case "maximum":
             return f"number must be less than or equal to {limit}"
+        case "multipleOf" if limit == 1:
+            return "expected integer, received float"
         case "multipleOf":
+            return f"number must be a multiple of {limit}"
+        case "minItems":
+            return f"array must contain at least {limit} element(s)"
+        case "type" if limit == "integer" and isinstance(error.instance, float):
             return "expected integer, received float"
         case "type":
             return f"expected {limit}, received '{error.instance}'"
@@ -83,20 +108,22 @@ def _sentence(error: ValidationError) -> str:
             return "required"
 
 
-def _told(validator: Draft202012Validator, values: Mapping[str, str | float]) -> list[str]:
-    told: list[str] = []
+def told(validator: Draft202012Validator, values: Mapping[str, Any]) -> list[str]:
+    """Return what a schema finds wrong with values, as error sentences."""
+    found: list[str] = []
     for error in validator.iter_errors(values):  # pyright: ignore[reportUnknownMemberType]
+        place = [str(step) for step in error.path]
         if error.validator == "required":
-            needed = cast("list[str]", error.validator_value)
-            missing = [name for name in needed if name not in error.instance]
-            told += [f"{name}: required" for name in missing]
+            missing = [name for name in error.validator_value if name not in error.instance]
+            found += [f"{'.'.join([*place, name])}: required" for name in missing]
         else:
-            told.append(f"{error.path[0]}: {_sentence(error)}")
-    return list(dict.fromkeys(told))
+            found.append(f"{'.'.join(place)}: {_sentence(error)}")
+    return list(dict.fromkeys(found))
 
 
-def _coerced(endpoint: Endpoint, fields: Mapping[str, str]) -> dict[str, str | float]:
-    values: dict[str, str | float] = {}
+def coerced(endpoint: Endpoint, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return the known texts of a form, those that stand for numbers as numbers."""
+    values: dict[str, Any] = {}
     for name, text in fields.items():
         if name in endpoint.fields and not endpoint.is_file(name):
             number = endpoint.is_number(name) and _NUMBER.fullmatch(text)
@@ -104,7 +131,14 @@ def _coerced(endpoint: Endpoint, fields: Mapping[str, str]) -> dict[str, str | f
     return values
 
 
-def _kind_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
+def unwanted(endpoint: Endpoint, names: Collection[str], strictness: Strictness) -> list[str]:
+    """Return the error sentences for fields that an endpoint does not have, if they are any."""
+    takes = f"unknown field, {endpoint.name} takes {', '.join(endpoint.fields)}"
+    return [f"{name}: {takes}" for name in names] if strictness.rejects_unknown else []
+
+
+def kind_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
+    """Yield what is wrong with parts whatever they say: twice there, a file for a text."""
     yield from (f"{name}: {flaw}" for name, flaw in form.flaws if name in endpoint.fields)
     for name in [*form.fields, *form.files]:
         if name not in endpoint.fields:
@@ -115,15 +149,42 @@ def _kind_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
             yield f"{name}: expected text, received a file"
 
 
-def _relation_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
-    given = {*form.fields, *form.files}
+def relation_problems(
+    endpoint: Endpoint, fields: Mapping[str, Any], given: Collection[str]
+) -> Iterator[str]:
+    """Yield what is wrong with fields beside each other.
+
+    Args:
+        endpoint: Where it was posted.
+        fields: Texts by name.
+        given: Names of everything that was sent.
+    """
+    yield from (f"{name}: required" for name in endpoint.required if name not in given)
     for name, needed in endpoint.needs.items():
         if name in given:
             yield from (f"{other}: required with {name}" for other in needed if other not in given)
-    chosen = endpoint.value(form.fields, "mode") if endpoint.modes else ""
+    chosen = endpoint.value(fields, endpoint.mode_field) if endpoint.modes else ""
     if mode := endpoint.modes.get(chosen):
         yield from (f"{name}: required for {chosen}" for name in mode.needs if name not in given)
         yield from (f"{name}: not valid for {chosen}" for name in mode.refuses if name in given)
+    for group in endpoint.one_of:
+        wanted = group.wanted_by is None or group.wanted_by in given
+        if wanted and not set(group.fields) & set(given):
+            first, *others = group.fields
+            either = " or ".join(group.fields)
+            if group.wanted_by is None:
+                yield f"{first}: required, unless there is {' or '.join(others)}"
+            else:
+                yield f"{group.wanted_by}: requires {either}"
+    if _are_all_zero(endpoint, fields):
+        first, *_ = endpoint.not_all_zero
+        yield f"{first}: at least one of {', '.join(endpoint.not_all_zero)} must be greater than 0"
+
+
+def _are_all_zero(endpoint: Endpoint, fields: Mapping[str, str]) -> bool:
+    values = [endpoint.value(fields, name) for name in endpoint.not_all_zero]
+    # What is no number at all has been told of already.
+    return bool(values) and all(_NUMBER.fullmatch(v) and not float(v) for v in values)
 
 
 def _model_problems(endpoint: Endpoint, form: Form, strictness: Strictness) -> Iterator[str]:
@@ -139,12 +200,11 @@ def _model_problems(endpoint: Endpoint, form: Form, strictness: Strictness) -> I
         yield f"negative_prompt: does not work with {TURBO_2024}"
 
 
-def _upload_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
-    if endpoint.image is None:
-        return
+def upload_problems(endpoint: Endpoint, form: Form) -> Iterator[str]:
+    """Yield what is wrong with uploads, as far as their headers tell."""
     for name, stream in form.files.items():
-        if name in endpoint.fields and endpoint.is_file(name):
-            yield from image_problems(name, read_facts(stream), endpoint.image)
+        if name in endpoint.images:
+            yield from image_problems(name, read_facts(stream), endpoint.images[name])
 
 
 def examine(
@@ -159,23 +219,33 @@ def examine(
         strictness: How to read the unsettled rules.
     """
     unknown = list(dict.fromkeys(p.name for p in form.parts if p.name not in endpoint.fields))
-    refused = unknown if strictness.unknown_fields == "reject" else []
-    takes = f"unknown field, {endpoint.name} takes {', '.join(endpoint.fields)}"
     accept = read_accept(headers.get("accept", ""))
-    by_schema = strictness.strict or accept.as_json is None  # its sentence names what will do
-    checked = {n: v for n, v in headers.items() if by_schema or n != "accept"}
     problems = [
-        *_told(HEADERS, checked),
-        *(f"{name}: {takes}" for name in refused),
-        *_kind_problems(endpoint, form),
-        *_told(endpoint.validator, _coerced(endpoint, form.fields)),
-        *_relation_problems(endpoint, form),
+        *header_problems(endpoint.answer, headers, strictness),
+        *unwanted(endpoint, unknown, strictness),
+        *kind_problems(endpoint, form),
+        *told(endpoint.validator, coerced(endpoint, form.fields)),
+        *relation_problems(endpoint, form.fields, {*form.fields, *form.files}),
         *_model_problems(endpoint, form, strictness),
-        *_upload_problems(endpoint, form),
+        *upload_problems(endpoint, form),
     ]
     ignored = [
-        *(name for name in unknown if not refused),
+        *(name for name in unknown if not strictness.rejects_unknown),
         *(f"body: {oddity}" for oddity in form.oddities),
         *(f"accept: {text}" for text in accept.ignored),
     ]
     return Findings(tuple(problems), tuple(ignored), as_json=bool(accept.as_json))
+
+
+def header_problems(kind: str, headers: Mapping[str, str], strictness: Strictness) -> list[str]:
+    """Return what is wrong with the headers that the document bounds.
+
+    Args:
+        kind: What the answer holds: an "image", "started", a "result", or "artifacts".
+        headers: By lower-case name.
+        strictness: Whether only the documented `accept` values will do.
+    """
+    nothing_will_do = read_accept(headers.get("accept", "")).as_json is None
+    by_schema = strictness.strict or nothing_will_do  # its sentence names what will do
+    checked = {name: text for name, text in headers.items() if by_schema or name != "accept"}
+    return told(HEADERS[kind], checked)

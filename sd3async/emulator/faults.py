@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, cast
 
 import attrs
 
-__all__ = ["Fault", "FaultPlan", "FaultSource", "as_fault_plan", "chance"]
+__all__ = ["RESULTS_PATH", "Fault", "FaultPlan", "FaultSource", "as_fault_plan", "chance"]
 
 Kind: TypeAlias = Literal[
     "status",
@@ -36,11 +36,13 @@ Kind: TypeAlias = Literal[
     "stale",
     "early",
     "unread",
+    "failed",
 ]
 Ending: TypeAlias = Literal["read", "close", "reset"]
 Length: TypeAlias = Literal["whole", "cut", "none"]
 Gateway: TypeAlias = Literal["new-api", "one-api", "v-api", "302.ai"]
 
+RESULTS_PATH = "/results"  # what requests for a result are called, whichever id they name
 PROXY_STATUSES = frozenset({502, 503, 504, *range(520, 525), 529})
 BEFORE_THE_BODY = frozenset({"early", "unread"})
 
@@ -227,6 +229,17 @@ class Fault:
         return cls("disguised", code=code, paid=paid)
 
     @classmethod
+    def failed(cls, code: int = 500) -> "Fault":
+        """Begin a generation well and let it fail: its result is an error, and nothing is booked.
+
+        Where the image comes at once this is the same as `status`.
+
+        Args:
+            code: HTTP status of the result, once it would be ready.
+        """
+        return cls("failed", code=code)
+
+    @classmethod
     def redirect(cls, location: str, code: int = 307) -> "Fault":
         """Answer with a redirection."""
         return cls("redirect", location=location, code=code)
@@ -301,6 +314,7 @@ _PLAIN_WORDS: Mapping[str, Callable[[], Fault]] = {
     "interim": Fault.interim,
     "stale": Fault.stale,
     "early": Fault.early,
+    "failed": Fault.failed,
 }
 _TIMED_WORDS: Mapping[str, Callable[[float], Fault]] = {
     "slow": Fault.slow,
@@ -318,6 +332,8 @@ class _Script:
     path: str | None
 
     def concerns(self, path: str, prompt: str | None) -> bool:
+        if self.path is None and path.endswith(RESULTS_PATH):
+            return False
         return (self.prompt is None or self.prompt == prompt) and (
             self.path is None or path.endswith(self.path)
         )
@@ -352,7 +368,9 @@ class FaultPlan:
         Args:
             faults: What the requests meet.
             prompt: Only requests with exactly this prompt take from the script.
-            path: Only requests whose path ends so take from it, such as "core".
+            path: Only requests whose path ends so take from it, such as "core" or
+                "upscale/creative"; "results" are the requests for a result, which no other script
+                concerns.
 
         Raises:
             ValueError: The faults strike before the prompt is known.

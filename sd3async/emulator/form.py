@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import json
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
-from typing import IO
+from typing import IO, Any, Literal, NoReturn, cast
 
 import attrs
 from aiohttp import web
@@ -36,6 +37,7 @@ class Form:
         flaws: Names of fields, each with what is wrong with it.
         oddities: What is legal in the body but needless, in words.
         refusal: Why the body cannot be taken as a form at all, or None.
+        document: What a JSON body holds, or None.
     """
 
     fields: dict[str, str] = attrs.field(factory=dict[str, str])
@@ -44,6 +46,7 @@ class Form:
     flaws: list[tuple[str, str]] = attrs.field(factory=list[tuple[str, str]])
     oddities: Sequence[str] = ()
     refusal: Refusal | None = None
+    document: dict[str, Any] | None = None
 
     def close(self) -> None:
         """Let go of the uploads."""
@@ -68,15 +71,20 @@ class _Bounded:
         return piece
 
 
-def _open(request: web.BaseRequest, *, strict: bool) -> MultipartReader:
+def _boundary(request: web.BaseRequest, wanted: str) -> str | None:
     if (request.content_length or 0) > MAX_BODY:
         raise Refusal.standard(413)
     header = request.headers.get("Content-Type", "")
     if not header or not request.body_exists:
         raise Refusal.bad_request("content-type: required")
     content_type, boundary = parse_content_type(header)
-    if content_type != "multipart/form-data":
-        raise Refusal.bad_request("content-type: must be multipart/form-data")
+    if content_type != wanted:
+        raise Refusal.bad_request(f"content-type: must be {wanted}")
+    return boundary
+
+
+def _open(request: web.BaseRequest, *, strict: bool) -> MultipartReader:
+    boundary = _boundary(request, "multipart/form-data")
     if not boundary:
         raise Refusal.bad_request("content-type: boundary required")
     return MultipartReader(_Bounded(request), boundary, strict=strict)
@@ -131,6 +139,29 @@ async def _read(request: web.BaseRequest, form: Form, *, strict: bool) -> None:
         raise Refusal.bad_request(f"body: malformed multipart, {malformed}") from malformed
 
 
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(word)  # Infinity and NaN are Python's own, not JSON's
+
+
+async def _read_json(request: web.BaseRequest, form: Form) -> None:
+    _boundary(request, "application/json")
+    body, content = _Bounded(request), bytearray()
+    while piece := await body.readany():
+        content += piece
+    try:
+        document: Any = json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refusal.bad_request("body: malformed JSON") from None
+    if not isinstance(document, dict):
+        raise Refusal.bad_request("body: must be a JSON object")
+    form.document = cast("dict[str, Any]", document)
+    form.fields = {name: _shown(value) for name, value in form.document.items()}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 async def drain(request: web.BaseRequest) -> None:
     """Read on to the body's end, and throw it away."""
     with contextlib.suppress(web.RequestPayloadError):
@@ -140,7 +171,11 @@ async def drain(request: web.BaseRequest) -> None:
 
 @contextlib.asynccontextmanager
 async def read_form(
-    request: web.BaseRequest, *, strict: bool, to_the_end: bool
+    request: web.BaseRequest,
+    *,
+    strict: bool,
+    to_the_end: bool,
+    body: Literal["form", "json"] = "form",
 ) -> AsyncGenerator[Form]:
     """Read the body of a request.
 
@@ -148,6 +183,7 @@ async def read_form(
         request: Its head has arrived.
         strict: Whether oddities that the format allows are refused.
         to_the_end: Whether a body that is refused half-way is still read to its end.
+        body: What the endpoint takes: a multipart form, or JSON.
 
     Yields:
         The form; its files are closed afterwards.
@@ -155,7 +191,10 @@ async def read_form(
     form = Form()
     try:
         try:
-            await _read(request, form, strict=strict)
+            if body == "json":
+                await _read_json(request, form)
+            else:
+                await _read(request, form, strict=strict)
         except Refusal as refusal:
             form.refusal = refusal
             if to_the_end:

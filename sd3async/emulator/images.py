@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from sd3async.emulator.scenery import paint
 
-__all__ = ["Picture", "draw", "encode", "render", "render_from"]
+__all__ = ["Picture", "blurred", "blurred_file", "draw", "encode", "render", "scene"]
 
 _USUAL_CFG_SCALE = 4.0
 
@@ -34,6 +34,9 @@ class Picture:
         output_format: jpeg, png or webp.
         strength: Share of the drawing in an image-to-image blend, in [0, 1].
         filtered: Whether it comes out blurred.
+        kind: How it comes about, by the words of the table: "drawn" from the prompt, or from
+            uploads.
+        values: Further fields with their values or defaults, such as creativity.
     """
 
     prompt: str
@@ -46,12 +49,39 @@ class Picture:
     output_format: str = "png"
     strength: float = 1.0
     filtered: bool = False
+    kind: str = "drawn"
+    values: tuple[tuple[str, str], ...] = ()
+
+    def value(self, field: str) -> str:
+        """Return the text of a further field; empty when there is none."""
+        return dict(self.values).get(field, "")
+
+    def number(self, field: str) -> float:
+        """Return the number that a further field holds; zero when there is none."""
+        return float(self.value(field) or 0.0)
 
     def rng(self) -> random.Random:
         """Return a source of chance that depends on what decides the pixels."""
         told = (self.prompt, self.negative_prompt, self.model, self.seed)
-        text = repr((*told, self.style_preset, self.cfg_scale))
+        text = repr((*told, self.style_preset, self.cfg_scale, *self.values))
         return random.Random(hashlib.sha256(text.encode()).digest())
+
+
+def scene(picture: Picture, size: tuple[int, int], words: str | None = None) -> Image.Image:
+    """Return a drawing of a picture's prompt, or of other words: RGB, height x width x 3, uint8."""
+    return paint(
+        picture.rng(),
+        size,
+        picture.prompt if words is None else words,
+        style_preset=picture.style_preset,
+        vividness=0.8 + 0.05 * float(picture.cfg_scale or _USUAL_CFG_SCALE),
+        note=f"{picture.model} \u00b7 seed {picture.seed} \u00b7 emulated",
+    )
+
+
+def blurred(image: Image.Image) -> Image.Image:
+    """Return what is left of an image that broke the rules."""
+    return image.filter(ImageFilter.BoxBlur(min(image.size) // 12))
 
 
 def draw(picture: Picture, upload: Image.Image | None = None) -> Image.Image:
@@ -65,19 +95,10 @@ def draw(picture: Picture, upload: Image.Image | None = None) -> Image.Image:
     if upload is not None and picture.strength == 0:
         image = upload
     else:
-        image = paint(
-            picture.rng(),
-            picture.size,
-            picture.prompt,
-            style_preset=picture.style_preset,
-            vividness=0.8 + 0.05 * float(picture.cfg_scale or _USUAL_CFG_SCALE),
-            note=f"{picture.model} \u00b7 seed {picture.seed} \u00b7 emulated",
-        )
+        image = scene(picture, picture.size)
         if upload is not None and picture.strength < 1:
             image = Image.blend(upload, image, picture.strength)
-    if picture.filtered:
-        image = image.filter(ImageFilter.BoxBlur(min(picture.size) // 12))
-    return image
+    return blurred(image) if picture.filtered else image
 
 
 def encode(image: Image.Image, output_format: str) -> bytes:
@@ -99,6 +120,6 @@ def render(picture: Picture) -> bytes:
     return encode(draw(picture), picture.output_format)
 
 
-def render_from(picture: Picture, upload: Image.Image) -> bytes:
-    """Return the encoded picture of a request with an upload of the picture's size."""
-    return encode(draw(picture, upload), picture.output_format)
+def blurred_file(data: bytes, output_format: str) -> bytes:
+    """Return an encoded image blurred, in the same format."""
+    return encode(blurred(Image.open(io.BytesIO(data)).convert("RGB")), output_format)

@@ -44,7 +44,8 @@ class ReceivedRequest:
         fields: Text fields of the form.
         parts: Every part of the form, in order, texts and files.
         ignored: What was passed over, as the service does: names of unknown fields; in words, an
-            oddity of the body ("body: a preamble") or a part of `accept` without sense.
+            oddity of the body ("body: a preamble"), a part of `accept` without sense, or a
+            result asked for again too soon ("poll: 3 s after the last one").
         body_size: Bytes of the body that arrived.
         content_length: As declared, or None.
         chunked: Whether the body came in chunked encoding.
@@ -53,6 +54,7 @@ class ReceivedRequest:
         fault: The kind of the injected fault, or None.
         charged: Price that was booked [credits].
         seed: The seed really used, or None.
+        generation_id: The generation that was started or asked for, or empty.
         request_id: As in the `x-request-id` header.
         finished: Whether the whole answer was handed to the network.
         disconnected: Whether the connection ended before that.
@@ -76,6 +78,7 @@ class ReceivedRequest:
     fault: str | None = None
     charged: float = 0.0
     seed: int | None = None
+    generation_id: str = ""
     request_id: str = ""
     finished: bool = False
     disconnected: bool = False

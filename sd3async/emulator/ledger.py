@@ -16,6 +16,8 @@ class Stats:
 
     Attributes:
         requests: Everything that arrived.
+        started: Generations whose result is to be fetched.
+        polls: Requests for a result.
         paid: Generations booked.
         credits_used: Their price [credits].
         refused: Answers 429.
@@ -26,6 +28,8 @@ class Stats:
     """
 
     requests: int
+    started: int
+    polls: int
     paid: int
     credits_used: float
     refused: int
@@ -45,6 +49,8 @@ class Ledger:
 
     balance: float | Mapping[str, float] | None
     requests: int = 0
+    started: int = 0
+    polls: int = 0
     paid: int = 0
     credits_used: float = 0.0
     disconnected: int = 0

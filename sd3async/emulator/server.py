@@ -178,6 +178,8 @@ class Emulator(Settings):
         books = service.ledger
         return Stats(
             requests=books.requests,
+            started=books.started,
+            polls=books.polls,
             paid=books.paid,
             credits_used=books.credits_used,
             refused=books.by_status[429],
@@ -207,5 +209,5 @@ class Emulator(Settings):
         return self._running().arrivals.fullest_window()
 
     def reset(self) -> None:
-        """Forget journal, books, limits and lock-outs; settings and faults stay."""
+        """Forget journal, books, results, limits and lock-outs; settings and faults stay."""
         self._running().reset()

@@ -79,6 +79,16 @@ class Settings:
         says_continue: Whether `Expect: 100-continue` is heeded once the body is wanted; many
             servers never do.
         latency: How long a generation takes: seconds, or a distribution of them.
+        result_latency: How long a started generation takes; its start is answered at once. None
+            does as `latency` says.
+        result_lifetime: How long a finished result is kept [s].
+        results_limit: How many started generations are kept; the oldest goes first.
+        result_field: The name under which a result in JSON holds its image: the documents say
+            "image", two clients that work read "result".
+        start_status: What a start is answered with, 200 or 202.
+        start_charge: When a started generation is booked: at its "start", or at its "end".
+        hasty_polls: What becomes of requests for a result that follow each other within 10 s:
+            "ignore" tells of them in the journal, "refuse" answers them with 429.
         faults: What goes wrong: a script, or probabilities by fault; see `FaultPlan`.
         seed: Decides everything random here, and the seeds of requests that name none.
         credits: Balance of the account that all keys share, or of each key on its own as a
@@ -119,6 +129,21 @@ class Settings:
     early_refusal: Ending | None = attrs.field(default=None, converter=_as_ending)
     says_continue: bool = True
     latency: Latency = attrs.field(default=Constant(0.0), converter=as_latency)
+    result_latency: Latency | None = attrs.field(
+        default=None, converter=attrs.converters.optional(as_latency)
+    )
+    result_lifetime: float = attrs.field(default=24 * 3600.0, validator=_not_negative)
+    results_limit: int = attrs.field(default=10_000, validator=_positive)
+    result_field: Literal["image", "result"] = attrs.field(
+        default="image", validator=_one_of("image", "result")
+    )
+    start_status: Literal[200, 202] = attrs.field(default=200, validator=_one_of(200, 202))
+    start_charge: Literal["start", "end"] = attrs.field(
+        default="start", validator=_one_of("start", "end")
+    )
+    hasty_polls: Literal["ignore", "refuse"] = attrs.field(
+        default="ignore", validator=_one_of("ignore", "refuse")
+    )
     faults: FaultPlan = attrs.field(factory=FaultPlan, converter=as_fault_plan)
     seed: int = 0
     credits: float | Mapping[str, float] | None = None

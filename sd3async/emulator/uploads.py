@@ -3,7 +3,7 @@
 from typing import IO
 
 import attrs
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from sd3async.emulator.api_table import ImageRules
 
@@ -72,18 +72,23 @@ def problems(field: str, facts: ImageFacts | None, rules: ImageRules) -> list[st
         found.append(f"every side must be at most {rules.max_side} pixels")
     if rules.min_pixels is not None and width * height < rules.min_pixels:
         found.append(f"must have at least {rules.min_pixels} pixels in all")
+    if rules.max_pixels is not None and width * height > rules.max_pixels:
+        found.append(f"must have at most {rules.max_pixels} pixels in all")
+    if rules.aspect is not None and max(width, height) > rules.aspect * min(width, height):
+        found.append(f"aspect ratio must be between 1:{rules.aspect:g} and {rules.aspect:g}:1")
     return [f"{field}: {words}, received {width}x{height}" for words in found]
 
 
-def decode(stream: IO[bytes], size: tuple[int, int]) -> Image.Image:
-    """Return the upload's pixels, cropped to the output's shape and resized to it.
+def decode(stream: IO[bytes], size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the upload's pixels.
 
     Args:
         stream: The upload.
-        size: Width and height of the output [px].
+        size: Width and height that will do [px]: a larger JPEG may come smaller, for speed.
 
     Returns:
-        RGB, height x width x 3, uint8; plain grey when the upload is too large to decode.
+        RGB, height x width x 3, uint8, or RGBA when some of it may be transparent; a small grey
+        image when the upload is too large to decode.
 
     Raises:
         UndecodableImageError: The data is broken.
@@ -93,10 +98,10 @@ def decode(stream: IO[bytes], size: tuple[int, int]) -> Image.Image:
         raise UndecodableImageError
     _, image = opened
     if image.width * image.height > MAX_DECODED_PIXELS:
-        return Image.new("RGB", size, (128, 128, 128))
+        return Image.new("RGB", (64, 64), (128, 128, 128))
     try:
-        image.draft("RGB", size)
-        pixels = image.convert("RGB")
+        if size is not None:
+            image.draft("RGB", size)
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
     except (OSError, SyntaxError, ValueError) as broken:
         raise UndecodableImageError(str(broken)) from broken
-    return pixels if pixels.size == size else ImageOps.fit(pixels, size)

@@ -14,7 +14,8 @@ from PIL import Image
 from sd3async.emulator import Emulator
 
 KEY = "sk-of-a-test"
-GENERATE = "/v2beta/stable-image/generate/"
+STABLE_IMAGE = "/v2beta/stable-image/"
+GENERATE = STABLE_IMAGE + "generate/"
 
 
 @attrs.frozen
@@ -81,9 +82,15 @@ class Caller:
     async def post(
         self, endpoint: str, *, accept: str = "image/*", key: str = KEY, **fields: object
     ) -> Reply:
-        """Post a form to a generate endpoint."""
+        """Post a form to a generate endpoint, or to another one such as "edit/erase"."""
         headers = {"Accept": accept, "Authorization": f"Bearer {key}"}
-        return await self.ask("POST", GENERATE + endpoint, headers=headers, data=form(fields))
+        path = STABLE_IMAGE + endpoint if "/" in endpoint else GENERATE + endpoint
+        return await self.ask("POST", path, headers=headers, data=form(fields))
+
+    async def result(self, generation_id: str, *, accept: str = "*/*", key: str = KEY) -> Reply:
+        """Ask for the result of a generation that was started."""
+        headers = {"Accept": accept, "Authorization": f"Bearer {key}"}
+        return await self.ask("GET", f"/v2beta/results/{generation_id}", headers=headers)
 
 
 @contextlib.asynccontextmanager

@@ -267,8 +267,11 @@ async def test_ten_mebibytes_are_for_the_whole_body(*, early: bool, chunked: boo
         ("POST", "/v2beta/stable-image/generate/core/", 404, "not_found"),
         ("GET", GENERATE + "core", 405, "method_not_allowed"),
         ("POST", "/v1/user/balance", 405, "method_not_allowed"),
-        ("POST", "/v2beta/stable-image/upscale/fast", 501, "not_emulated"),
-        ("GET", "/v2beta/results/" + "a" * 64, 501, "not_emulated"),
+        ("GET", "/v2beta/stable-image/edit/erase", 405, "method_not_allowed"),
+        ("POST", "/v2beta/results/" + "a" * 64, 405, "method_not_allowed"),
+        ("POST", "/v2beta/3d/stable-fast-3d", 501, "not_emulated"),
+        ("GET", "/v2beta/audio/results/" + "a" * 64, 501, "not_emulated"),
+        ("POST", "/v1/generation/x/image-to-image/upscale", 501, "not_emulated"),
     ],
 )
 async def test_other_paths_are_refused_loudly(
@@ -278,8 +281,9 @@ async def test_other_paths_are_refused_loudly(
     async with caller(shared) as client:
         reply = await client.ask(method, path)
 
+    told = reply.json["message"] if path.startswith("/v1/") else reply.errors[0]
     assert (reply.status, reply.json["name"]) == (status, name)
-    assert path in reply.errors[0]
+    assert path in told
 
 
 async def test_the_service_ignores_unknown_fields_and_so_does_the_emulator_when_told() -> None:

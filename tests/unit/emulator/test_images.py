@@ -7,7 +7,8 @@ import attrs
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from sd3async.emulator.images import Picture, draw, render, render_from
+from sd3async.emulator.images import Picture, draw, render
+from sd3async.emulator.retouch import render_with
 
 SMALL = Picture(
     prompt="a lighthouse at dusk", negative_prompt="", model="sd3.5-large", seed=7, size=(192, 128)
@@ -92,7 +93,7 @@ def test_an_upload_reaches_the_encoded_answer() -> None:
     """What is sent has to come from the upload, not only what is drawn."""
     upload = Image.new("RGB", SMALL.size, (250, 240, 10))
 
-    sent = Image.open(io.BytesIO(render_from(attrs.evolve(SMALL, strength=0.0), upload)))
+    sent = Image.open(io.BytesIO(render_with(attrs.evolve(SMALL, strength=0.0), {"image": upload})))
 
     assert difference(sent.convert("RGB"), upload) == 0
 

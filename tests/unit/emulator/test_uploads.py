@@ -17,6 +17,7 @@ from sd3async.emulator.uploads import (
 )
 
 RULES = ImageRules(("jpeg", "png", "webp"), min_side=64, max_side=1000, min_pixels=5000)
+BOUNDED = ImageRules(min_side=64, max_side=1000, min_pixels=5000, max_pixels=800_000, aspect=2.5)
 
 
 def encoded(kind: str, size: tuple[int, int] = (96, 64)) -> io.BytesIO:
@@ -63,6 +64,26 @@ def test_bounds_are_inclusive(size: tuple[int, int], complaints: int) -> None:
     assert len(problems("image", ImageFacts("png", *size), RULES)) == complaints
 
 
+@pytest.mark.parametrize(
+    ("size", "complaint"),
+    [
+        ((1000, 400), None),
+        ((400, 1000), None),
+        ((1000, 399), "image: aspect ratio must be between 1:2.5 and 2.5:1, received 1000x399"),
+        ((399, 1000), "image: aspect ratio must be between 1:2.5 and 2.5:1, received 399x1000"),
+        ((1000, 800), None),
+        ((1000, 801), "image: must have at most 800000 pixels in all, received 1000x801"),
+    ],
+)
+def test_shape_and_number_of_pixels_are_bounded_too(
+    size: tuple[int, int], complaint: str | None
+) -> None:
+    """Edits and upscales bound what a side's length does not."""
+    assert problems("image", ImageFacts("png", *size), BOUNDED) == (
+        [complaint] if complaint else []
+    )
+
+
 def test_facts_of_an_enormous_image_cost_nothing() -> None:
     """Size rules must be told before any decoder, or its bomb guard, sees the image."""
     facts = read_facts(png_head(16_384, 16_384))
@@ -75,10 +96,13 @@ def test_an_enormous_image_is_not_decoded() -> None:
     assert decode(png_head(16_384, 16_384), (64, 64)).getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_pixels_are_fitted_to_the_output() -> None:
-    """The same size is left alone; another one is cropped and resized."""
-    assert decode(encoded("png"), (96, 64)).getpixel((5, 5)) == (200, 100, 50)
-    assert decode(encoded("png"), (128, 128)).size == (128, 128)
+def test_an_alpha_channel_is_kept_where_there_is_one() -> None:
+    """It may be the only mask that a request has."""
+    buffer = io.BytesIO()
+    Image.new("RGBA", (96, 64), (200, 100, 50, 7)).save(buffer, "png")
+
+    assert decode(buffer).getpixel((5, 5)) == (200, 100, 50, 7)
+    assert decode(encoded("png")).getpixel((5, 5)) == (200, 100, 50)
 
 
 def test_broken_data_behind_a_good_header() -> None:
