@@ -132,7 +132,7 @@ def examine_v1(
     if not as_json and values.get("samples", 1) != 1:
         problems.append("samples: must be 1 when an image is accepted")
     first = problems[0].partition(":")[0].partition(".")[0] if problems else ""
-    name = V1_ERROR_NAMES.get(first, "bad_request")
+    name = V1_ERROR_NAMES.get(first, "bad_request") if first in endpoint.fields else "bad_request"
     if not problems:
         name, problems = _size_problems(endpoint, form, values)
     ignored = [] if strictness.rejects_unknown else unknown

@@ -123,11 +123,14 @@ class LoopClock(Clock):
         return self._epoch + self.monotonic()
 
 
-@attrs.define(order=True)
+@attrs.define(eq=False)  # each is itself alone, so that it can be kept in a set
 class _VirtualTimer:
     when: float
     number: int
-    callback: Callable[[], object] | None = attrs.field(order=False)
+    callback: Callable[[], object] | None
+
+    def __lt__(self, other: "_VirtualTimer") -> bool:
+        return (self.when, self.number) < (other.when, other.number)
 
     def cancel(self) -> None:
         self.callback = None

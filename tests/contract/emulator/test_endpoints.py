@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
 def sent(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields to send: a pair of sides [px] becomes a picture, None is left out."""
     return {
-        name: picture(value) if isinstance(value, tuple) else value
+        name: picture(cast("tuple[int, int]", value)) if isinstance(value, tuple) else value
         for name, value in fields.items()
         if value is not None
     }
@@ -326,8 +326,9 @@ async def test_a_removed_background_is_transparent_over_the_wire() -> None:
     """png and webp have an alpha channel, which is the point."""
     async with emulated(image_bytes=None) as (_, client):
         for output_format in ("png", "webp"):
-            fields = {"image": UPLOAD, "output_format": output_format}
-            reply = await client.post("edit/remove-background", **fields)
+            reply = await client.post(
+                "edit/remove-background", image=UPLOAD, output_format=output_format
+            )
 
             assert reply.image.mode == "RGBA"
             assert reply.image.getchannel("A").getextrema() == (0, 255)
