@@ -59,12 +59,38 @@ DEFAULT_PORT = 8150
     "exponential:2:1 (mean, minimum).  [default: 0]",
 )
 @click.option(
+    "--result-latency",
+    metavar="SECONDS",
+    help="How long a started generation is in progress, in the notation of --latency; the start "
+    "itself is answered at once.  [default: as --latency]",
+)
+@click.option(
+    "--start-status",
+    type=click.Choice(["200", "202"]),
+    help="Status that answers the start of a generation.  [default: 200]",
+)
+@click.option(
+    "--start-charge",
+    type=click.Choice(["start", "end"]),
+    help="When a started generation is booked.  [default: start]",
+)
+@click.option(
+    "--result-field",
+    type=click.Choice(["image", "result"]),
+    help="Name under which a result in JSON holds its image.  [default: image]",
+)
+@click.option(
+    "--hasty-polls",
+    type=click.Choice(["ignore", "refuse"]),
+    help="What becomes of requests for a result within 10 s of the last one.  [default: ignore]",
+)
+@click.option(
     "--fault",
     "faults",
     multiple=True,
     metavar="FAULT",
     help="Trouble for the next generation, in order: 500, 504:paid, 429, reset, truncated, slow:3, "
-    "filtered, early:413, unread:3, …; ok lets one pass. FAULT=0.05 strikes by chance instead. "
+    "filtered, failed, early:413, unread:3, …; ok lets one pass. FAULT=0.05 strikes by chance instead. "
     "Repeatable.",
 )
 @click.option("--seed", type=int, metavar="N", help="Decides everything random.  [default: 0]")
@@ -148,8 +174,10 @@ def _settings(
     """Return the emulator's keywords for what the options say."""
     if "credit" in settings:
         settings["credits"] = settings.pop("credit")
-    if "latency" in settings:
-        settings["latency"] = latency_from_text(settings["latency"])
+    for name in settings.keys() & {"latency", "result_latency"}:
+        settings[name] = latency_from_text(settings[name])
+    if "start_status" in settings:
+        settings["start_status"] = int(settings["start_status"])
     if limit is not None:
         settings["limit"] = None if limit == "none" else limit
     return settings | {"faults": faults_from_words(faults)}

@@ -24,6 +24,12 @@ def test_only_loopback_is_listened_on(host: str) -> None:
         ("retry_after", "minutes"),
         ("early_refusal", "shout"),
         ("unknown_fields", "maybe"),
+        ("result_field", "picture"),
+        ("start_status", 201),
+        ("start_charge", "never"),
+        ("hasty_polls", "scold"),
+        ("result_lifetime", -1),
+        ("results_limit", 0),
         ("period", 0),
         ("max_requests", 0),
         ("lockout", -1),
@@ -58,7 +64,9 @@ def test_settings_may_change_while_running() -> None:
     settings = Settings()
 
     settings.latency = 2.5  # type: ignore[assignment]  # converted, like at the start
+    settings.result_latency = 3  # type: ignore[assignment]
 
     assert settings.latency == Constant(2.5)
+    assert settings.result_latency == Constant(3.0)
     with pytest.raises(ValueError, match="lockout"):
         settings.lockout = -1.0
