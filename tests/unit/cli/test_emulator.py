@@ -21,11 +21,28 @@ from sd3async.emulator import (
 @pytest.mark.parametrize(
     ("words", "settings"),
     [
-        ("", {"strict": False, "unknown_fields": None, "early_refusal": None}),
+        (
+            "",
+            {
+                "strict": False,
+                "unknown_fields": None,
+                "early_refusal": None,
+                "start_status": 200,
+                "start_charge": "start",
+                "result_latency": None,
+            },
+        ),
         ("--strict", {"strict": True, "unknown_fields": None}),
         ("--strict --unknown-fields ignore", {"strict": True, "unknown_fields": "ignore"}),
         ("--unknown-fields reject", {"strict": False, "unknown_fields": "reject"}),
         ("--early-refusal reset", {"early_refusal": "reset"}),
+        ("--start-status 202 --start-charge end", {"start_status": 202, "start_charge": "end"}),
+        ("--result-latency 0 --latency 2", {"result_latency": Constant(0), "latency": Constant(2)}),
+        ("--result-latency 20..40", {"result_latency": Uniform(20, 40)}),
+        (
+            "--result-field result --hasty-polls refuse",
+            {"result_field": "result", "hasty_polls": "refuse"},
+        ),
     ],
 )
 def test_the_options_are_the_settings(

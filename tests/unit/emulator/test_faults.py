@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from sd3async.emulator.faults import Fault, FaultPlan, as_fault_plan, chance
+from sd3async.emulator.faults import RESULTS_PATH, Fault, FaultPlan, as_fault_plan, chance
 
 CORE = "/v2beta/stable-image/generate/core"
 
@@ -94,6 +94,7 @@ def test_a_plan_is_taken_as_it_is() -> None:
         ("unread:9", Fault.unread(9.0)),
         ("interim", Fault.interim(100, 103)),
         ("finish_reason", Fault.finish_reason("ERROR")),
+        ("failed", Fault.failed(500)),
     ],
 )
 def test_words_of_the_command_line(word: str, fault: Fault) -> None:
@@ -147,6 +148,16 @@ def test_a_request_draws_one_lot_for_both_times() -> None:
     assert plan.strike(CORE, "a cat", 0.05) is None
     assert plan.strike(CORE, None, 0.15) is None
     assert plan.strike(CORE, "a cat", 0.15) == Fault.reset()
+
+
+def test_requests_for_results_take_only_from_scripts_that_name_them() -> None:
+    """How often a client polls is up to it: a script for starts would strike by luck."""
+    plan = FaultPlan([Fault.status(500)])
+    plan.script([Fault.reset()], path="results")
+
+    assert plan.strike(RESULTS_PATH, "", 0.0) == Fault.reset()
+    assert plan.strike(RESULTS_PATH, "", 0.0) is None
+    assert plan.strike(CORE, "a cat", 0.0) == Fault.status(500)
 
 
 def test_a_prompt_cannot_choose_a_fault_before_the_body() -> None:
