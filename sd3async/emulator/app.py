@@ -4,24 +4,24 @@ import asyncio
 import email.utils
 import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import IO, Any, Literal, NoReturn, TypeAlias, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import attrs
 from aiohttp import web
-from PIL import Image
 
 from sd3async._clock import Clock
 from sd3async.emulator.accept import read_accept
 from sd3async.emulator.answers import Answer, Refusal, error_answer, to_json
-from sd3async.emulator.api_table import ENGINES, Endpoint, Size
+from sd3async.emulator.api_table import ENGINES, Endpoint
 from sd3async.emulator.arrivals import Arrivals
-from sd3async.emulator.checks import Findings, Strictness, examine, header_problems
+from sd3async.emulator.checks import header_problems
 from sd3async.emulator.delivery import deliver, invite, leave, stall, vanish
 from sd3async.emulator.faults import RESULTS_PATH, Ending, Fault, chance
 from sd3async.emulator.form import Form, read_form
 from sd3async.emulator.images import Picture, blurred_file, render
+from sd3async.emulator.intake import Intake, Uploads, strictness_of
 from sd3async.emulator.journal import Journal, Visit, key_id
 from sd3async.emulator.latency import Latency
 from sd3async.emulator.ledger import Ledger
@@ -33,7 +33,6 @@ from sd3async.emulator.orders import (
     fault_answer,
     image_answer,
     in_progress_answer,
-    order_from,
     packed,
     spoilt,
     started_answer,
@@ -44,66 +43,14 @@ from sd3async.emulator.retouch import render_with
 from sd3async.emulator.routes import Reading, Route, find_route, is_v1
 from sd3async.emulator.settings import Settings
 from sd3async.emulator.timers import Timers
-from sd3async.emulator.uploads import UndecodableImageError, decode, read_facts
-from sd3async.emulator.v1 import (
-    account,
-    check_engine,
-    examine_v1,
-    order_v1,
-    unauthorized,
-    values_of,
-)
+from sd3async.emulator.turn import Turn, below, key_of, told_headers
+from sd3async.emulator.v1 import account, check_engine, unauthorized
 
 __all__ = ["Service"]
 
 T = TypeVar("T")
 
-Uploads: TypeAlias = Mapping[str, Image.Image]
-
 MAX_SEED = 4294967294
-_NOT_TOLD = frozenset({"authorization", "proxy-authorization", "cookie"})
-
-
-def _key(request: web.Request) -> str:
-    value = request.headers.get("Authorization", "").strip()
-    scheme, _, rest = value.partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else value
-
-
-def _below(prefix: str, path: str) -> str:
-    """Return a path without the prefix; empty, which no route is, when it lies elsewhere."""
-    return path.removeprefix(prefix) if path.startswith(prefix) else ""
-
-
-def _told_headers(request: web.Request) -> dict[str, str]:
-    names = dict.fromkeys(name.lower() for name in request.headers)
-    told = (name for name in names if name not in _NOT_TOLD)
-    return {name: ", ".join(request.headers.getall(name)) for name in told}
-
-
-@attrs.frozen(eq=False)
-class Turn:
-    """One request on its way through.
-
-    Attributes:
-        request: As aiohttp gives it.
-        visit: Its line in the journal.
-        key: The key it carries; may be empty.
-        path: Without the emulator's prefix.
-        headers: What may be told of its headers, by lower-case name.
-        number: 1 for the first request.
-        request_id: 32 hexadecimal digits.
-        began: When its head had arrived [s].
-    """
-
-    request: web.Request
-    visit: Visit
-    key: str
-    path: str
-    headers: Mapping[str, str]
-    number: int
-    request_id: str
-    began: float
 
 
 class Service:
@@ -173,9 +120,9 @@ class Service:
 
     def _begin(self, request: web.Request) -> Turn:
         self.ledger.requests += 1
-        number, key, now = self.ledger.requests, _key(request), self._clock.monotonic()
+        number, key, now = self.ledger.requests, key_of(request), self._clock.monotonic()
         request_id = f"{self._chance(number, 'id'):016x}{self._chance(number, 'more id'):016x}"
-        headers = _told_headers(request)
+        headers = told_headers(request)
         visit = Visit(
             number=number,
             at=now,
@@ -187,7 +134,7 @@ class Service:
             chunked="chunked" in headers.get("transfer-encoding", ""),
             request_id=request_id,
         )
-        path = _below(self._settings.prefix, request.path)
+        path = below(self._settings.prefix, request.path)
         self.journal.add(visit)
         return Turn(request, visit, key, path, headers, number, request_id, now)
 
@@ -240,14 +187,14 @@ class Service:
                 return await self._send(turn, error_of(fault, turn.request_id), fault)
             await stall(fault.seconds, self._clock)
         check_id(generation_id)
-        if problems := header_problems("result", turn.headers, self._strictness()):
+        if problems := header_problems("result", turn.headers, strictness_of(self._settings)):
             raise Refusal.bad_request(*problems)
         self._check_key(turn)
         now = self._clock.monotonic()
         generation = self.results.find(generation_id, turn.key, now)
         if self._settings.counts == "valid":
             self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
-        self._judge_haste(turn, generation.note_poll(now))
+        self._judge_haste(turn, generation.hurry(now))
         fault = fault or self._strike(turn, RESULTS_PATH, prompt="")
         if fault is not None and fault.kind == "rate_limited":
             self._strike_with_429(turn, fault)
@@ -259,6 +206,7 @@ class Service:
         )
 
         async def answer(order: Order) -> Answer:
+            generation.asked_at = now
             if now < generation.ready_at:
                 return in_progress_answer(generation_id)
             if generation.failure is not None:
@@ -344,15 +292,6 @@ class Service:
         chosen = self._settings
         return Refusal.rate_limited(chosen.max_requests, chosen.period, chosen.lockout, headers)
 
-    def _strictness(self) -> Strictness:
-        chosen = self._settings
-        return Strictness(
-            chosen.strict,
-            chosen.unknown_fields or ("reject" if chosen.strict else "ignore"),
-            chosen.models,
-            chosen.turbo_negative_prompt,
-        )
-
     async def _accept(
         self, turn: Turn, route: Route, endpoint: Endpoint, form: Form
     ) -> tuple[Order, Uploads]:
@@ -361,51 +300,19 @@ class Service:
             check_engine(route.engine)
         if form.refusal is not None:
             raise form.refusal
-        values = values_of(endpoint, form) if endpoint.is_v1 else {}
-        findings = self._examine(turn, endpoint, form, values)
+        intake = Intake(endpoint, form)
+        findings = intake.examine(turn.headers, strictness_of(self._settings))
         turn.visit.note(ignored=findings.ignored)
         if findings.problems:
             raise Refusal(400, findings.name, findings.problems)
         self._check_key(turn)
         if self._settings.counts == "valid":
             self._refuse_excess(await self.arrivals.expect(turn.visit, turn.number, turn.key))
-        streams = {name: form.files[name] for name in endpoint.images if name in form.files}
-        seen = {name: read_facts(stream) for name, stream in streams.items()}
-        sizes = {name: (facts.width, facts.height) for name, facts in seen.items() if facts}
         seed = self._chance(turn.number, "seed") % MAX_SEED + 1
-        if endpoint.is_v1:
-            order = order_v1(
-                endpoint,
-                route.engine,
-                values,
-                as_json=findings.as_json,
-                random_seed=seed,
-                uploads=sizes,
-            )
-        else:
-            order = order_from(
-                endpoint, form.fields, as_json=findings.as_json, random_seed=seed, uploads=sizes
-            )
-        return order, await self._decoded(order.picture, streams)
-
-    def _examine(
-        self, turn: Turn, endpoint: Endpoint, form: Form, values: Mapping[str, Any]
-    ) -> Findings:
-        if endpoint.is_v1:
-            return examine_v1(endpoint, form, values, turn.headers, self._strictness())
-        return examine(endpoint, form, turn.headers, self._strictness())
-
-    async def _decoded(self, picture: Picture, streams: Mapping[str, IO[bytes]]) -> Uploads:
+        order = intake.order(route.engine, as_json=findings.as_json, random_seed=seed)
         if self._settings.image_bytes is not None:
-            return {}
-        enough: Size | None = picture.size if picture.kind == "drawn" else None
-        uploads: dict[str, Image.Image] = {}
-        for name, stream in streams.items():
-            try:
-                uploads[name] = await self._in_thread(decode, stream, enough)
-            except UndecodableImageError:
-                raise Refusal.bad_request(f"{name}: could not be decoded") from None
-        return uploads
+            return order, {}
+        return order, await self._in_thread(intake.decode, order.picture)
 
     async def _in_thread(self, work: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)

@@ -31,7 +31,7 @@ class Generation:
         data: The encoded image; empty when it fails.
         ready_at: When it is done, on the emulator's clock [s].
         failure: How it ends in place of an image, or None.
-        asked_at: When its result was last asked for [s].
+        asked_at: When the request arrived that was last told about it [s].
     """
 
     key: str
@@ -41,13 +41,9 @@ class Generation:
     failure: Fault | None = None
     asked_at: float = -math.inf
 
-    def note_poll(self, now: float) -> float | None:
-        """Date a request for the result.
-
-        Returns:
-            The seconds [s] since the one before when that is too few, else None.
-        """
-        passed, self.asked_at = now - self.asked_at, now
+    def hurry(self, now: float) -> float | None:
+        """Return the seconds [s] since the last answer if these are too few, else None."""
+        passed = now - self.asked_at
         return passed if passed < POLL_PACE - _LEEWAY else None
 
 

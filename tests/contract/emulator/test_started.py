@@ -200,14 +200,25 @@ async def test_hasty_polls_are_told_and_may_be_refused() -> None:
         await client.result(generation_id)
         told = [seen.ignored for seen in emulator.requests]
         emulator.hasty_polls = "refuse"
+        clock.advance(5)
         refused = await client.result(generation_id)
-        clock.advance(10)
+        clock.advance(5)
         patient = await client.result(generation_id)
 
         assert hasty.status == 200
         assert told == [(), (), ("poll: 3 s after the last one",), ()]
         assert (refused.status, refused.json["name"]) == (429, "rate_limit_exceeded")
-        assert patient.status == 200  # no lock-out
+        assert patient.status == 200  # no lock-out, and what was refused does not count
+
+
+async def test_a_poll_that_met_trouble_may_be_repeated_at_once() -> None:
+    """It got no answer from the service: a retry is not haste."""
+    async with emulated(hasty_polls="refuse", clock=VirtualClock()) as (emulator, client):
+        emulator.faults.script([Fault.status(502), Fault.status(500)], path="results")
+        generation_id = await started(client)
+        statuses = [(await client.result(generation_id)).status for _ in range(4)]
+
+        assert statuses == [502, 500, 200, 429]
 
 
 async def test_money_is_booked_at_the_start_or_at_the_end_but_once() -> None:
