@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -103,6 +104,42 @@ def test_an_alpha_channel_is_kept_where_there_is_one() -> None:
 
     assert decode(buffer).getpixel((5, 5)) == (200, 100, 50, 7)
     assert decode(encoded("png")).getpixel((5, 5)) == (200, 100, 50)
+
+
+def odd_files() -> dict[str, io.BytesIO]:
+    """Return images as programs really write them, by what is odd about them."""
+    grey = Image.effect_noise((96, 64), 80)  # type: ignore[no-untyped-call, unused-ignore]
+    rgb = grey.convert("RGB")
+    several: dict[str, Any] = {"save_all": True, "append_images": [rgb]}
+    kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
+        "grey": (grey, "png", {}),
+        "one bit": (grey.convert("1"), "png", {}),
+        "sixteen bits": (grey.convert("I;16"), "png", {}),
+        "palette": (rgb.quantize(8), "png", {}),
+        "palette with a transparent colour": (grey.convert("P"), "png", {"transparency": 3}),
+        "a transparent colour": (rgb, "png", {"transparency": (1, 1, 1)}),
+        "grey and alpha": (Image.merge("LA", (grey, grey)), "png", {}),
+        "webp with alpha": (Image.merge("RGBA", (grey,) * 4), "webp", {}),
+        "four inks": (Image.merge("CMYK", (grey,) * 4), "jpeg", {}),
+        "grey jpeg": (grey, "jpeg", {}),
+        "progressive": (rgb, "jpeg", {"progressive": True}),
+        "moving webp": (rgb, "webp", several),
+        "moving png": (rgb, "png", several),
+    }
+    files: dict[str, io.BytesIO] = {}
+    for name, (image, kind, options) in kinds.items():
+        files[name] = io.BytesIO()
+        image.save(files[name], kind, **options)
+    return files
+
+
+@pytest.mark.parametrize("name", odd_files())
+def test_every_legal_file_becomes_rgb_or_rgba(name: str) -> None:
+    """What is drawn upon has one of two forms, whatever the file was written by."""
+    image = decode(odd_files()[name])
+
+    assert image.size == (96, 64)
+    assert image.mode == ("RGBA" if "alpha" in name or "transparent" in name else "RGB")
 
 
 def test_broken_data_behind_a_good_header() -> None:
