@@ -53,11 +53,13 @@ class Results:
     Args:
         limit: How many; the oldest goes first.
         lifetime: How long a finished one is kept [s].
+        most_bytes: How large all images together [bytes]; the newest is kept however large.
     """
 
-    def __init__(self, limit: int, lifetime: float) -> None:
+    def __init__(self, limit: int, lifetime: float, most_bytes: int = _MOST_BYTES) -> None:
         self._limit = limit
         self._lifetime = lifetime
+        self._most_bytes = most_bytes
         self._size = 0  # [bytes] of all images
         self._generations: dict[str, Generation] = {}
 
@@ -65,10 +67,11 @@ class Results:
         """Keep a generation, and drop the oldest ones for which there is no room."""
         self._generations[generation_id] = generation
         self._size += len(generation.data)
-        while len(self._generations) > self._limit or self._size > _MOST_BYTES:
-            if len(self._generations) == 1:
-                return  # an image larger than that is still to be had
+        while len(self._generations) > 1 and self._is_too_full():
             self._drop(next(iter(self._generations)))
+
+    def _is_too_full(self) -> bool:
+        return len(self._generations) > self._limit or self._size > self._most_bytes
 
     def _drop(self, generation_id: str) -> None:
         self._size -= len(self._generations.pop(generation_id).data)

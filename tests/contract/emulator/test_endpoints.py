@@ -36,7 +36,12 @@ SYNCHRONOUS: list[tuple[str, dict[str, Any], tuple[int, int], float]] = [
     ("upscale/conservative", {"image": (120, 80), "prompt": "a cat"}, (2508, 1672), 40),
     ("edit/erase", {"image": (120, 80), "mask": (12, 12)}, (120, 80), 5),
     ("edit/inpaint", {"image": (120, 80), "prompt": "a cat", "grow_mask": 100}, (120, 80), 5),
-    ("edit/outpaint", {"image": (120, 80), "left": 30, "down": 2000}, (150, 2080), 4),
+    (
+        "edit/outpaint",
+        {"image": (120, 80), "left": 30, "right": 5, "up": 7, "down": 2000},
+        (155, 2087),
+        4,
+    ),
     (
         "edit/search-and-replace",
         {"image": (120, 80), "prompt": "a cat", "search_prompt": "dog"},
@@ -161,12 +166,12 @@ async def test_json_and_every_format_are_there_for_all(endpoint: str) -> None:
         ("edit/inpaint", {"prompt": ""}, "prompt: string must contain at least 1 character(s)"),
         (
             "edit/outpaint",
-            {"left": None, "down": None},
+            {"left": None, "right": None, "up": None, "down": None},
             "left: at least one of left, right, up, down must be greater than 0",
         ),
         (
             "edit/outpaint",
-            {"left": 0, "down": 0},
+            {"left": 0, "right": 0, "up": 0, "down": 0},
             "left: at least one of left, right, up, down must be greater than 0",
         ),
         ("edit/outpaint", {"up": 2001}, "up: number must be less than or equal to 2000"),
@@ -257,7 +262,7 @@ async def test_each_mistake_has_its_sentence(
         ("upscale/conservative", {"image": (3072, 3072), "creativity": 0.5}),
         ("edit/erase", {"image": (64, 4000), "mask": (1, 1), "grow_mask": 20}),
         ("edit/inpaint", {"grow_mask": 0.5}),
-        ("edit/outpaint", {"prompt": "", "left": 0, "down": 1, "creativity": 1}),
+        ("edit/outpaint", {"prompt": "", "left": 0, "right": 0, "up": 0, "down": 1}),
         ("edit/search-and-replace", {"search_prompt": ""}),
         ("control/style-transfer", {"prompt": "", "change_strength": 0.1}),
         (
