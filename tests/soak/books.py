@@ -1,0 +1,199 @@
+"""What must be true of a job's books when they are laid beside the server's."""
+
+import collections
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+
+from sd3async.emulator.journal import ReceivedRequest
+
+Record: TypeAlias = Mapping[str, Any]
+
+_PERIOD = 10.0  # [s]
+_ON_THE_WAY = 1.0  # [s] until a client that got a 429 has stopped sending for certain
+_SHORTEST_LOCKOUT = 20.0  # [s] that the soak's 429s ask for
+_SHOWN = 8
+_IMAGES = frozenset({".png", ".jpeg", ".webp"})
+
+
+@attrs.frozen
+class Audit:
+    """Two ledgers, compared.
+
+    Attributes:
+        booked: What the server charged [credits].
+        spent: What the job says that its images cost [credits].
+        told: Generations that the job says were possibly paid without an image.
+        real: Those that really were.
+        lost: Price of the real ones [credits]: `booked` is `spent` plus this.
+        groundless: Doubts told of requests that never reached the server.
+        nameless: Images that were adopted without their facts: the disk had room for the image and
+            none for its sidecar. Their money is right, and nobody knows their request.
+        faults: What does not agree, in words.
+    """
+
+    booked: float
+    spent: float
+    told: int
+    real: int
+    lost: float
+    groundless: int
+    nameless: int
+    faults: tuple[str, ...]
+
+
+def audit(
+    records: Sequence[Record], requests: Sequence[ReceivedRequest], stats: Mapping[str, Any]
+) -> Audit:
+    """Compare what the job says of each prompt with what the server booked for it.
+
+    Args:
+        records: Every item of the job.
+        requests: Everything that arrived, in order.
+        stats: The job's own sums.
+    """
+    faults: list[str] = []
+    arrived = _by_prompt(requests)
+    sums = collections.defaultdict[str, float](float)
+    for prompt, items in _items_by_prompt(records).items():
+        ours = arrived.pop(prompt, [])
+        charged = {seen.request_id: seen.charged for seen in ours if seen.charged}
+        told = sum(item["unknown_charges"] for item in items)
+        delivered = set[str]()
+        for item in items:
+            number = _request_of(item, charged)
+            faults += _of_item(item, charged.get(number))
+            sums["spent"] += item["credits"]
+            sums["nameless"] += is_nameless(item)
+            delivered |= {number} if item["credits"] else set()
+        lost = [price for number, price in charged.items() if number not in delivered]
+        if len(lost) > told:
+            faults.append(f"{prompt!r}: {len(lost)} booked without an image, {told} told")
+        if told > sum(item["attempts"] for item in items):
+            faults.append(f"{prompt!r}: {told} doubts, and fewer attempts")
+        sums["booked"] += sum(charged.values())
+        sums["told"] += told
+        sums["real"] += len(lost)
+        sums["lost"] += sum(lost)
+        sums["groundless"] += max(0, told - (len(ours) - len(delivered)))
+    faults += [f"{prompt!r}: {len(seen)} requests of no item" for prompt, seen in arrived.items()]
+    faults += _of_sums(sums, stats, sum(seen.charged for seen in requests))
+    return Audit(
+        booked=sums["booked"],
+        spent=sums["spent"],
+        told=int(sums["told"]),
+        real=int(sums["real"]),
+        lost=sums["lost"],
+        groundless=int(sums["groundless"]),
+        nameless=int(sums["nameless"]),
+        faults=tuple(faults),
+    )
+
+
+def _by_prompt(requests: Iterable[ReceivedRequest]) -> dict[str, list[ReceivedRequest]]:
+    found: dict[str, list[ReceivedRequest]] = {}
+    for seen in requests:
+        if "prompt" in seen.fields:
+            found.setdefault(seen.fields["prompt"], []).append(seen)
+    return found
+
+
+def _items_by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record["prompt"], []).append(record)
+    return found
+
+
+def is_nameless(item: Record) -> bool:
+    """Whether an item has an image, and nothing is known of its request."""
+    return bool(item["credits"]) and item["request_id"] is None
+
+
+def _request_of(item: Record, charged: Mapping[str, float]) -> str:
+    if is_nameless(item):
+        return next((number for number, price in charged.items() if price == item["credits"]), "")
+    return str(item["request_id"])
+
+
+def _of_item(item: Record, booked: float | None) -> Iterable[str]:
+    name, state = item["id"], item["state"]
+    if state == "sent":
+        yield f"{name}: still marked as sent after a clean end"
+    if (state == "done") != bool(item["file"]):
+        yield f"{name}: {state}, and its file is {item['file']}"
+    if state != "done" or item["linked_to"] is not None:
+        if item["credits"]:
+            yield f"{name}: {state}, and costs {item['credits']} credits"
+    elif booked != item["credits"]:
+        yield f"{name}: costs {item['credits']}, and {booked} were booked for {item['request_id']}"
+
+
+def _of_sums(sums: Mapping[str, float], stats: Mapping[str, Any], booked: float) -> Iterable[str]:
+    if sums["booked"] != booked:
+        yield f"{booked} credits were booked, and {sums['booked']} of them for items"
+    if sums["booked"] != sums["spent"] + sums["lost"]:
+        yield f"booked {sums['booked']}, spent {sums['spent']}, lost {sums['lost']} credits"
+    for name, ours in (("credits_spent", sums["spent"]), ("possibly_paid", sums["told"])):
+        if stats[name] != ours:
+            yield f"{name} is {stats[name]}, and {ours} by the items"
+
+
+def check_images(out: Path, records: Sequence[Record]) -> Iterable[str]:
+    """Say which images are not exactly those that the records tell of.
+
+    Args:
+        out: The job's folder.
+        records: Every item of the job.
+    """
+    owners = {item["file"]: item for item in records if item["linked_to"] is None and item["file"]}
+    there = {str(path.relative_to(out)): path for path in image_files(out)}
+    for name in sorted(there.keys() ^ owners.keys()):
+        yield f"{name}: {'no item has it' if name in there else 'is gone'}"
+    for name in there.keys() & owners.keys():
+        if hashlib.sha256(there[name].read_bytes()).hexdigest() != owners[name]["sha256"]:
+            yield f"{name}: is not what was received"
+        if not (is_nameless(owners[name]) or there[name].with_suffix(".json").exists()):
+            yield f"{name}: has no sidecar"
+    for item in records:
+        if item["file"] and item["file"] not in owners:
+            yield f"{item['id']}: shares an image that nobody has"
+    yield from (f"{path.relative_to(out)}: was left behind" for path in out.rglob("*.part"))
+
+
+def image_files(out: Path) -> Iterable[Path]:
+    """Return the images of a job."""
+    return (path for path in (out / "images").glob("*/*") if path.suffix in _IMAGES)
+
+
+def check_rate(
+    requests: Sequence[ReceivedRequest], limit: int, ends_of_runs: Sequence[float]
+) -> Iterable[str]:
+    """Say where the rate limit was broken, or a lock-out that the run knew of.
+
+    Args:
+        requests: Everything that arrived, in order.
+        limit: Most that may arrive in 10 s.
+        ends_of_runs: When a run ended [s]: the next one knows nothing of it.
+    """
+    stamps = sorted(seen.at for seen in requests)
+    for first, at in zip(stamps, stamps[limit:], strict=False):
+        if at < first + _PERIOD:
+            yield f"more than {limit} requests in the {_PERIOD:g} s before {at:.3f} s"
+            break
+    for refused in (seen for seen in requests if seen.status == 429):
+        told = (refused.answered_at or refused.at) + _ON_THE_WAY
+        over = min([end for end in ends_of_runs if end >= refused.at], default=math.inf)
+        over = min(over, refused.at + _SHORTEST_LOCKOUT)
+        if any(told < at < over for at in stamps):
+            yield f"requests within {_SHORTEST_LOCKOUT:g} s after the 429 at {refused.at:.3f} s"
+
+
+def in_words(faults: Sequence[str]) -> str:
+    """Return the first of some faults, a line each."""
+    more = [f"… and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    return "\n".join([*faults[:_SHOWN], *more])
