@@ -16,7 +16,7 @@ import selectors
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 
 from sd3async.emulator import VirtualTimeLoop
@@ -25,6 +25,8 @@ from sd3async.emulator.virtual_time import LoopClock
 _GRACE = 0.0002  # [s] real time given to bytes that the kernel has not yet delivered
 _TICK = 1e-6  # [s]
 _PATIENCE = 120.0  # [s] real time: a worker that keeps the turn for longer hangs
+
+_LONGEST_WATCH = 300  # turns
 
 _TURN = struct.Struct("<dd")  # to the worker: the time, and how far the wall clock is off
 _REPLY = struct.Struct("<d?")  # to the stage: the worker's next timer, and whether it did anything
@@ -134,16 +136,41 @@ class Worker:
         self.ended = ended
         self.next_timer = -math.inf
         self.last_words: bytes | None = None
-        self._doom: tuple[int, float] | None = None
+        self._doom: Generator[bool] | None = None
 
-    def doom(self, turns: int, delay: float) -> None:
-        """Have it killed while it works.
+    def doom_in(self, turns: int, delay: float) -> None:
+        """Have it killed while it works, at any instruction.
 
         Args:
             turns: How many turns it still gets to the end.
-            delay: Into the turn after those [s], real time: any instruction may be its last.
+            delay: Into the turn after those [s], real time.
         """
-        self._doom = turns, delay
+
+        def wait() -> Generator[bool]:
+            for _ in range(turns):
+                yield False
+            select.select([self.channel], [], [], delay)
+            yield True
+
+        self._doom = wait()
+
+    def doom_at(self, look: Callable[[], object], changes: int) -> None:
+        """Have it killed at the very moment when something changes, such as a folder.
+
+        Args:
+            look: Returns what may change.
+            changes: Which change is its last; if there are none for long, it is killed anyway.
+        """
+
+        def wait() -> Generator[bool]:
+            left, seen = changes, look()
+            for _ in range(_LONGEST_WATCH):
+                while left and not select.select([self.channel], [], [], _GRACE)[0]:
+                    left, seen = left - (seen != (seen := look())), seen
+                yield not left
+            yield True
+
+        self._doom = wait()
 
     def signal(self, number: int) -> None:
         """Send it a signal; harmless when it is gone."""
@@ -180,15 +207,10 @@ class Worker:
     def _strike(self) -> bool:
         """Kill it if its time has come; return whether it had."""
         self.channel.settimeout(_PATIENCE)
-        if self._doom is None:
-            return False
-        turns, delay = self._doom
-        self._doom = turns - 1, delay
-        if turns > 0:
-            return False
-        select.select([self.channel], [], [], delay)
-        self.signal(signal.SIGKILL)
-        return True
+        is_dead = self._doom is not None and next(self._doom)
+        if is_dead:
+            self.signal(signal.SIGKILL)
+        return is_dead
 
 
 class StageLoop(_TurnLoop):
