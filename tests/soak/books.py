@@ -3,7 +3,11 @@
 import collections
 import hashlib
 import math
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +21,8 @@ _PERIOD = 10.0  # [s]
 _ON_THE_WAY = 1.0  # [s] until a client that got a 429 has stopped sending for certain
 _SHORTEST_LOCKOUT = 20.0  # [s] that the soak's 429s ask for
 _SHOWN = 8
+_JOURNAL = "journal.sqlite"
+_SENT = "SELECT number FROM items WHERE state = 'sent'"
 _IMAGES = frozenset({".png", ".jpeg", ".webp"})
 
 
@@ -191,6 +197,56 @@ def check_rate(
         over = min(over, refused.at + _SHORTEST_LOCKOUT)
         if any(told < at < over for at in stamps):
             yield f"requests within {_SHORTEST_LOCKOUT:g} s after the 429 at {refused.at:.3f} s"
+
+
+def check_held(
+    records: Sequence[Record],
+    requests: Sequence[ReceivedRequest],
+    runs: Iterable[tuple[float, float]],
+) -> Iterable[str]:
+    """Say what was sent again in a run that was told to keep what is perhaps paid for review.
+
+    Args:
+        records: Every item of the job, in the end.
+        requests: Everything that arrived, in order.
+        runs: Beginning and end of each such run [s].
+    """
+    delivered = {item["request_id"] for item in records}
+    items = _items_by_prompt(records)
+    alone = {prompt for prompt, several in items.items() if len(several) == 1}
+    alone -= {item["prompt"] for item in records if is_nameless(item)}
+    for began, ended in runs:
+        lost = set[str]()
+        for seen in requests:
+            prompt = seen.fields.get("prompt", "")
+            if not began <= seen.at <= ended or prompt not in alone:
+                continue
+            if prompt in lost:
+                yield f"{prompt!r}: sent again at {seen.at:.1f} s, by a run that was to hold it"
+            if seen.charged and seen.request_id not in delivered:
+                lost.add(prompt)
+
+
+def count_adoptable(out: Path, scratch: Path) -> int:
+    """Return how many images a run that died has left of items that are marked as sent.
+
+    Looks at a copy of the journal: what a dead process leaves is for the next run to find.
+
+    Args:
+        out: The job's folder.
+        scratch: A folder to copy to.
+    """
+    if not (out / _JOURNAL).exists():
+        return 0
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        for path in out.glob(f"{_JOURNAL}*"):
+            if not path.name.endswith("-shm"):
+                shutil.copy(path, folder)
+        with closing(sqlite3.connect(Path(folder) / _JOURNAL)) as db:
+            if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'").fetchone():
+                return 0
+            sent = {number for (number,) in db.execute(_SENT)}
+    return sum(int(path.stem) in sent for path in image_files(out))
 
 
 def in_words(faults: Sequence[str]) -> str:

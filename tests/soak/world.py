@@ -22,7 +22,15 @@ from sd3async.emulator import Emulator, Fault, FaultPlan
 from sd3async.emulator import latency as latencies
 from sd3async.emulator.journal import ReceivedRequest
 from sd3async.emulator.virtual_time import LoopClock
-from soak.books import Audit, audit, check_images, check_rate, image_files
+from soak.books import (
+    Audit,
+    audit,
+    check_held,
+    check_images,
+    check_rate,
+    count_adoptable,
+    image_files,
+)
 from soak.processes import Forge, Started
 from soak.script import FAULTS, SPELL, Event, Kind, draw
 from soak.turns import StageLoop, Worker
@@ -198,6 +206,8 @@ class _World:
         self._disk_is_full = False
         self._was_disk_full = False  # since the books were last compared
         self._nameless = 0
+        self._adoptable = 0
+        self._held: list[tuple[float, float]] = []
         self._false_alarms = 0
         self._known = set[str]()
         self._is_over = False
@@ -218,6 +228,7 @@ class _World:
         self._broken += set(found.faults) - self._known
         self._broken += check_images(self._folder / "out", last["records"])
         self._broken += check_rate(requests, self._scale.max_requests, self._ended_at)
+        self._broken += check_held(last["records"], requests, self._held)
         self._broken += _unfinished(last["records"], len(self._lines))
         if found.booked != self._service.credits_used:
             self._broken.append(f"{self._service.credits_used} booked, {found.booked} in journal")
@@ -245,15 +256,16 @@ class _World:
     # The job's side: whoever starts it again.
 
     async def _start_again_and_again(self) -> dict[str, Any]:
-        left = _LAST_RUNS
-        while left:
+        last_runs = 0
+        while True:
             is_last = self._is_over
-            left -= is_last
             told = await self._run_once(is_last=is_last)
             if is_last and told.get("stop_reason", "") is None and told["failure"] is None:
                 return told
+            last_runs += is_last
+            if last_runs > _LAST_RUNS:
+                raise RuntimeError(f"seed {self._seed}: the job does not come to an end: {told}")
             await asyncio.sleep(_BEFORE_THE_NEXT)
-        raise RuntimeError(f"seed {self._seed}: the job does not come to its end: {told}")
 
     async def _run_once(self, *, is_last: bool) -> dict[str, Any]:
         self._runs += 1
@@ -275,7 +287,10 @@ class _World:
             "records": str(records),
             "options": options,
         }
+        began_at = _now()
         last_words = await self._work(self._forge.start(order))
+        if options["on_unknown"] == "hold":
+            self._held.append((began_at, _now()))
         told: dict[str, Any] = json.loads(last_words) if last_words else {"failure": "died"}
         self._ends[str(told.get("stop_reason") or told["failure"] or "complete")[:60]] += 1
         await asyncio.sleep(1.0)  # what the dead have sent still arrives
@@ -316,11 +331,22 @@ class _World:
             if marks.get(name) != mark:
                 self._broken.append(f"{at}{name} was written over, or is gone")
         self._images = marks
+        self._check_adoption(told, at)
         if told.get("stats") is None or not records.exists():
             return
         told["records"] = [json.loads(line) for line in records.read_text().splitlines()]
         if told["failure"] is None:  # a clean end: everything is settled
             self._audit(told, at)
+
+    def _check_adoption(self, told: dict[str, Any], at: str) -> None:
+        """See that what the last one left was taken, and what this one leaves."""
+        is_clean = told["failure"] is None and told["stats"] is not None
+        if is_clean and told["stats"]["adopted"] < self._adoptable:
+            adopted = told["stats"]["adopted"]
+            self._broken.append(f"{at}{adopted} images adopted of {self._adoptable}")
+        self._adoptable = count_adoptable(self._folder / "out", self._scratch)
+        if is_clean and self._adoptable:
+            self._broken.append(f"{at}{self._adoptable} images of items still marked as sent")
 
     def _audit(self, told: dict[str, Any], at: str) -> None:
         found = audit(told["records"], self._service.requests, told["stats"])
