@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from sd3async.emulator.journal import ReceivedRequest
-from soak.books import audit, check_rate
+from soak.books import audit, check_held, check_rate
 
 
 def arrived(number: int, *, at: float = 0.0, charged: float = 0.0, **facts: Any) -> ReceivedRequest:
@@ -85,3 +85,11 @@ def test_requests_in_a_known_lock_out_are_seen_unless_a_new_run_sent_them() -> N
 
     assert list(check_rate([refused, knocking], 150, [8.0])) == []
     assert "after the 429 at 5.000 s" in next(iter(check_rate([refused, knocking], 150, [])))
+
+
+def test_what_is_sent_again_in_a_run_that_holds_is_seen() -> None:
+    """Whoever asks to look at doubts first must not find them paid a second time."""
+    again = [arrived(2, at=1.0, charged=3.0), arrived(1, at=9.0, charged=3.0)]
+
+    assert list(check_held([DONE], again, [(0.0, 5.0), (6.0, 20.0)])) == []
+    assert "sent again at 9.0 s" in next(iter(check_held([DONE], again, [(0.0, 20.0)])))
