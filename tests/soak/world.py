@@ -276,7 +276,7 @@ class _World:
             "concurrency": self._scale.concurrency,
             "max_credits": self._cap,
             "retry_failed": is_last or self._rng.random() < 0.2,
-            "on_unknown": "hold" if not is_last and self._rng.random() < 0.2 else "retry",
+            "on_unknown": "hold" if not is_last and self._rng.random() < 0.4 else "retry",
         }
         order = {
             "task": "run",
@@ -340,9 +340,9 @@ class _World:
 
     def _check_adoption(self, told: dict[str, Any], at: str) -> None:
         """See that what the last one left was taken, and what this one leaves."""
-        is_clean = told["failure"] is None and told["stats"] is not None
-        if is_clean and told["stats"]["adopted"] < self._adoptable:
-            adopted = told["stats"]["adopted"]
+        is_clean = told["failure"] is None
+        adopted: int = told["stats"]["adopted"] if is_clean else 0
+        if is_clean and adopted < self._adoptable:
             self._broken.append(f"{at}{adopted} images adopted of {self._adoptable}")
         self._adoptable = count_adoptable(self._folder / "out", self._scratch)
         if is_clean and self._adoptable:
