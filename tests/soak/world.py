@@ -39,7 +39,7 @@ _BEFORE_THE_NEXT = 11.0  # [s] a run in virtual time does not know what the last
 _AFTER_A_SPELL = 4.0  # [s]
 _PAGE = 4096  # [bytes] what the disk gives out
 _LAST_RUNS = 40  # once nothing goes wrong any more
-_ENDS_RUNS: frozenset[Kind] = frozenset({"kill", "terminate", "break off", "cancel"})
+_LINE = 16  # most items that are marked as sent while they still wait for their first permit
 _REFUSED = "an item that the service refuses for good "
 
 
@@ -207,6 +207,7 @@ class _World:
         self._was_disk_full = False  # since the books were last compared
         self._nameless = 0
         self._adoptable = 0
+        self._hard_ends = 0
         self._held: list[tuple[float, float]] = []
         self._false_alarms = 0
         self._known = set[str]()
@@ -228,6 +229,9 @@ class _World:
         self._broken += set(found.faults) - self._known
         self._broken += check_images(self._folder / "out", last["records"])
         self._broken += check_rate(requests, self._scale.max_requests, self._ended_at)
+        if found.groundless > _LINE * self._hard_ends:
+            words = f"{found.groundless} doubts of requests that never arrived"
+            self._broken.append(f"{words}, after {self._hard_ends} hard ends")
         self._broken += check_held(last["records"], requests, self._held)
         self._broken += _unfinished(last["records"], len(self._lines))
         if found.booked != self._service.credits_used:
@@ -293,6 +297,7 @@ class _World:
             self._held.append((began_at, _now()))
         told: dict[str, Any] = json.loads(last_words) if last_words else {"failure": "died"}
         self._ends[str(told.get("stop_reason") or told["failure"] or "complete")[:60]] += 1
+        self._hard_ends += told["failure"] is not None
         await asyncio.sleep(1.0)  # what the dead have sent still arrives
         self._check_run(told, records)
         if told.get("stop_reason") == "budget":
