@@ -15,5 +15,6 @@ def test_the_books_agree_to_the_credit_whatever_happens() -> None:
     assert not fate.broken, f"seed {seed}:\n{in_words(fate.broken)}"
     assert fate.audit.booked == fate.audit.spent + fate.audit.lost
     assert 0 < fate.audit.real <= fate.audit.told
-    assert fate.events.keys() == set(KINDS), "something of the script never happened"
     assert fate.ends["died"] > 0
+    expected = set(KINDS) if fate.has_disk else set(KINDS) - {"disk full"}
+    assert fate.events.keys() == expected, "something of the script never happened"

@@ -136,6 +136,7 @@ class Worker:
         self.ended = ended
         self.next_timer = -math.inf
         self.last_words: bytes | None = None
+        self.was_killed = False
         self._doom: Generator[bool] | None = None
 
     def doom_in(self, turns: int, delay: float) -> None:
@@ -189,11 +190,11 @@ class Worker:
         """
         try:
             self.channel.send(_TURN.pack(now, offset))
-            is_dead = self._strike()
+            self._strike()
             while message := self.channel.recv(LONGEST_MESSAGE):
                 if len(message) != _REPLY.size:
                     self.last_words = message
-                elif not is_dead:
+                elif not self.was_killed:
                     self.next_timer, was_busy = _REPLY.unpack(message)
                     return bool(was_busy)
         except TimeoutError:
@@ -204,13 +205,12 @@ class Worker:
         self.channel.close()
         return None
 
-    def _strike(self) -> bool:
-        """Kill it if its time has come; return whether it had."""
+    def _strike(self) -> None:
+        """Kill it if its time has come."""
         self.channel.settimeout(_PATIENCE)
-        is_dead = self._doom is not None and next(self._doom)
-        if is_dead:
+        if self._doom is not None and next(self._doom):
+            self.was_killed = True
             self.signal(signal.SIGKILL)
-        return is_dead
 
 
 class StageLoop(_TurnLoop):

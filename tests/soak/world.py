@@ -78,6 +78,7 @@ class Result:
         items: Lines of the manifest.
         runs: How often the job was started.
         ends: How the runs ended, in words.
+        has_disk: Whether the job had a disk of its own, to be filled up.
         events: What happened, by kind; what found nothing to happen to is left out.
         met: Faults that requests met, by kind.
         false_alarms: Images that `--verify` took for unknown while a job was at work.
@@ -90,6 +91,7 @@ class Result:
     items: int
     runs: int
     ends: dict[str, int]
+    has_disk: bool
     events: dict[str, int]
     met: dict[str, int]
     false_alarms: int
@@ -242,6 +244,7 @@ class _World:
             items=len(self._lines),
             runs=self._runs,
             ends=dict(self._ends.most_common()),
+            has_disk=self._forge.has_disk,
             events=dict(self._events.most_common()),
             met=dict(self._service.met.most_common()),
             false_alarms=self._false_alarms,
@@ -296,7 +299,8 @@ class _World:
         if options["on_unknown"] == "hold":
             self._held.append((began_at, _now()))
         told: dict[str, Any] = json.loads(last_words) if last_words else {"failure": "died"}
-        self._ends[str(told.get("stop_reason") or told["failure"] or "complete")[:60]] += 1
+        end = str(told.get("stop_reason") or told["failure"] or "complete")
+        self._ends[end.partition(":")[0]] += 1
         self._hard_ends += told["failure"] is not None
         await asyncio.sleep(1.0)  # what the dead have sent still arrives
         self._check_run(told, records)
@@ -391,7 +395,8 @@ class _World:
             case "server down":
                 await self._take_server_down(rng.uniform(0.5, 20.0))
             case "disk full":
-                await self._fill_disk(rng)
+                if not await self._fill_disk(rng):
+                    return
             case "verify" | "intruder":
                 await self._look(event.kind)
             case _:
@@ -403,27 +408,24 @@ class _World:
         await asyncio.sleep(seconds)
         await self._service.go_up()
 
-    async def _fill_disk(self, rng: random.Random) -> None:
+    async def _fill_disk(self, rng: random.Random) -> bool:
+        """Fill it for a while, if it can be done; return whether it was."""
         if not self._forge.has_disk or self._disk_is_full:
-            return
+            return False
         self._disk_is_full = self._was_disk_full = True
         self._forge.fill_disk(left=rng.randrange(30) * _PAGE)
         await asyncio.sleep(rng.uniform(2.0, 20.0))
         self._forge.free_disk()
         self._disk_is_full = False
+        return True
 
     async def _end_run(self, kind: Kind, rng: random.Random) -> None:
         """End the run that is on, or the next one, in its midst or at its very start."""
-        if self._worker is None:
+        while (worker := self._worker) is None:
             await self._has_started.wait()
             await asyncio.sleep(rng.choice([0.0, 0.01, 3.0]) * rng.random())
-        if (worker := self._worker) is None:
-            return
         if kind == "kill":
-            if rng.random() < 0.5:
-                worker.doom_in(rng.randrange(60), rng.expovariate(1 / 0.002))
-            else:  # between a part, its sidecar, its name, and the journal's word for it
-                worker.doom_at(self._look_at_folders, rng.randint(1, 8))
+            await self._kill(worker, rng)
         elif kind == "cancel":
             worker.signal(signal.SIGINT)
         else:
@@ -432,6 +434,19 @@ class _World:
             await asyncio.sleep(rng.uniform(0.0, 3.0))
             if self._worker is worker:
                 worker.signal(signal.SIGTERM)
+
+    async def _kill(self, worker: Worker, rng: random.Random) -> None:
+        delay = rng.expovariate(1 / 0.002)
+        if rng.random() < 0.5:
+            worker.doom_in(rng.randrange(60), delay)
+        else:  # between a part, its sidecar, its name, and the journal's word for it
+            worker.doom_at(self._look_at_folders, rng.randint(1, 8))
+        while self._worker is worker:  # noqa: ASYNC110  # nobody tells of the dead but their loop
+            await asyncio.sleep(0.1)
+        if not worker.was_killed:  # it had come to its end before: the next one pays for it
+            await self._has_started.wait()
+            if self._worker is not None:
+                self._worker.doom_in(0, delay)
 
     def _look_at_folders(self) -> object:
         folders = (self._folder / "out" / "images").glob("*")
