@@ -101,7 +101,7 @@ async def _work(order: dict[str, Any]) -> dict[str, Any]:
                 await job.run()
     except asyncio.CancelledError:
         told["failure"] = "cancelled"
-    except SD3Error as error:
+    except (SD3Error, OSError) as error:  # OSError: see test_full_disk_at_the_end.py
         told["failure"] = f"{type(error).__name__}: {error}"
     if job is not None:
         told["stop_reason"] = job.stop_reason
