@@ -9,7 +9,6 @@ import pytest
 from sd3async.bulk import StorageError
 
 
-@pytest.mark.xfail(strict=True, reason="an image without a sidecar is adopted without its facts")
 async def test_an_image_whose_sidecar_found_no_room_keeps_its_facts(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 from sd3async.bulk import StorageError
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="the disk's own error comes out as it is")
 async def test_results_that_find_no_room_fail_as_the_disk(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,6 @@ def mark(out: Path, state: str) -> None:
         db.execute("UPDATE items SET state = ? WHERE number = 0", [state])
 
 
-@pytest.mark.xfail(strict=True, reason="the journal is read before the folder, and again after it")
 async def test_an_image_that_arrives_while_the_folder_is_read_is_no_flaw(
     site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
