@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, Self
 
 from sd3async._clock import SYSTEM_CLOCK, Clock
+from sd3async._percentiles import percentile
 from sd3async.bench.samples import Usage
-from sd3async.bench.stats import percentile
 
 _TICK = 0.05  # [s] between two looks at the loop: fine enough to see, too rare to matter
 _STATUS = Path("/proc/self/status")

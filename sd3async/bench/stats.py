@@ -1,7 +1,6 @@
 """Numbers from samples: pure, exact, and the same ones for every report.
 
-A percentile is that of all samples, not of a histogram: the smallest value that at least so many
-of them do not exceed (nearest rank), so it is always a value that was really seen.
+A percentile is that of all samples, not of a histogram.
 """
 
 import itertools
@@ -13,29 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from sd3async._percentiles import PERCENTILES, percentile
 from sd3async.bench.samples import PARTS, Header, Run, Sample
 from sd3async.bench.scenario import Scenario
-
-PERCENTILES = (50, 90, 95, 99)
-
-
-def percentile(ascending: Sequence[float], percent: float) -> float:
-    """Return an exact percentile, by nearest rank.
-
-    Args:
-        ascending: The values, in order; at least one.
-        percent: 0 to 100.
-
-    Raises:
-        ValueError: There is no value, or `percent` is out of bounds.
-    """
-    if not ascending:
-        raise ValueError("a percentile of no values does not exist")
-    if not 0 <= percent <= 100:
-        raise ValueError(f"percent: is {percent}; 0 to 100 is needed")
-    # Dividing last keeps whole ranks whole: 0.95 * 20 is a hair above 19.
-    rank = math.ceil(percent * len(ascending) / 100)
-    return ascending[max(0, rank - 1)]
 
 
 def distribution(values: Iterable[float], prefix: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ import sd3async
 PACKAGE = Path(sd3async.__file__).parent
 
 ROWS: list[set[str]] = [
-    {"errors", "telemetry", "_clock", "_files", "_startup", "_threads"},
+    {"errors", "telemetry", "_clock", "_files", "_percentiles", "_startup", "_threads"},
     {"models"},
     {"endpoints", "limiter", "retry"},
     {"config", "multipart", "sinks", "wire"},

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from sd3async._percentiles import PERCENTILES, percentile
 from sd3async.bulk.records import ItemRecord, JobSummary
 from sd3async.bulk.report.timeline import Timeline, TimelineCounter
 from sd3async.endpoints import find_service
@@ -17,7 +18,6 @@ from sd3async.endpoints import find_service
 SCHEMA_VERSION = 2
 """Of `report.json`; a reader should refuse a higher one."""
 
-PERCENTILES = (50, 90, 95, 99)
 OTHER = "(others)"
 _MOST_NAMES = 1000
 _ENDED = ("done", "failed", "unknown", "missing")
@@ -185,7 +185,7 @@ def distribution(seconds: "array[float]") -> Mapping[str, float]:
         seconds: All samples, at least one.
     """
     ordered = sorted(seconds)
-    ranks = {f"p{p}": ordered[math.ceil(p / 100 * len(ordered)) - 1] for p in PERCENTILES}
+    ranks = {f"p{percent}": percentile(ordered, percent) for percent in PERCENTILES}
     mean = math.fsum(ordered) / len(ordered)
     found = {"mean": mean, **ranks, "max": ordered[-1]}
     return {"count": len(ordered)} | {name: round(value, 6) for name, value in found.items()}

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sd3async import CoreRequest, PaymentRequiredError
+from sd3async._percentiles import percentile
 from sd3async.bench.load import UNFINISHED, CreditCap, Load
 from sd3async.bench.samples import Run
 from sd3async.bench.scenario import Scenario
-from sd3async.bench.stats import percentile
 from sd3async.bench.target import Target, Trace
 from sd3async.emulator.virtual_time import LoopClock
 from sd3async.models.requests import GenerationRequest

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sd3async._percentiles import percentile
 from sd3async.bench.samples import PARTS, Usage
 from sd3async.bench.scenario import Scenario
 from sd3async.bench.stats import (
     Spread,
     distribution,
-    percentile,
     summarize,
     summarize_scenarios,
     window_counts,
