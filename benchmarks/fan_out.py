@@ -10,7 +10,7 @@ from benchmarks import memory, workers
 from benchmarks.plan import Plan
 from benchmarks.results import Cell, Chart, Ratio, Result, Series, Table, at_most
 from sd3async import GeneratedImage, RateLimit, SD3Client, SD3Request, iter_generations
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 
 _METHOD = """Only the fan-out itself: the client's `generate` is replaced by one that yields to the
 event loop once and returns an empty image, so that neither network nor server is in the numbers.

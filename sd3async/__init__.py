@@ -34,16 +34,40 @@ from sd3async.errors import (
 )
 from sd3async.gather import gather_generations, iter_generations
 from sd3async.limiter import RateLimit
-from sd3async.models.fields import ASPECT_RATIOS, OUTPUT_FORMATS, STYLE_PRESETS
-from sd3async.models.requests import (
-    SD3_MODELS,
-    CoreRequest,
-    GenerationRequest,
-    SD3Request,
-    UltraRequest,
-    request_from_dict,
+from sd3async.models.base import GenerationRequest
+from sd3async.models.control import (
+    SketchRequest,
+    StructureRequest,
+    StyleRequest,
+    StyleTransferRequest,
 )
+from sd3async.models.edit import (
+    EraseRequest,
+    InpaintRequest,
+    OutpaintRequest,
+    RemoveBackgroundRequest,
+    ReplaceBackgroundAndRelightRequest,
+    SearchAndRecolorRequest,
+    SearchAndReplaceRequest,
+)
+from sd3async.models.fields import (
+    ASPECT_RATIOS,
+    OUTPUT_FORMATS,
+    SD3_MODELS,
+    STYLE_PRESETS,
+    AspectRatio,
+    OutputFormat,
+    SD3Model,
+    StylePreset,
+)
+from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
+from sd3async.models.requests import register_endpoint, request_from_dict
 from sd3async.models.results import GeneratedImage, Outcome, Timings
+from sd3async.models.upscale import (
+    UpscaleConservativeRequest,
+    UpscaleCreativeRequest,
+    UpscaleFastRequest,
+)
 from sd3async.retry import RetryPolicy
 
 __all__ = [
@@ -52,6 +76,7 @@ __all__ = [
     "SD3_MODELS",
     "STYLE_PRESETS",
     "APIError",
+    "AspectRatio",
     "AuthenticationError",
     "BadRequestError",
     "ClientClosedError",
@@ -59,31 +84,49 @@ __all__ = [
     "ContentFilteredError",
     "ContentModerationError",
     "CoreRequest",
+    "EraseRequest",
     "FailedAttempt",
     "GeneratedImage",
     "GenerationRequest",
+    "InpaintRequest",
     "InvalidRequestError",
     "NotEnoughTimeError",
     "Outcome",
+    "OutpaintRequest",
+    "OutputFormat",
     "PayloadTooLargeError",
     "PaymentRequiredError",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitError",
+    "RemoveBackgroundRequest",
+    "ReplaceBackgroundAndRelightRequest",
     "RequestTimeoutError",
     "ResponseReadError",
     "RetryPolicy",
     "SD3Client",
     "SD3Error",
+    "SD3Model",
     "SD3Request",
+    "SearchAndRecolorRequest",
+    "SearchAndReplaceRequest",
     "ServerError",
+    "SketchRequest",
+    "StructureRequest",
+    "StylePreset",
+    "StyleRequest",
+    "StyleTransferRequest",
     "Timeouts",
     "Timings",
     "TransportError",
     "UltraRequest",
     "UnexpectedResponseError",
     "UnprocessableError",
+    "UpscaleConservativeRequest",
+    "UpscaleCreativeRequest",
+    "UpscaleFastRequest",
     "gather_generations",
     "iter_generations",
+    "register_endpoint",
     "request_from_dict",
 ]

@@ -277,7 +277,7 @@ class Call(Generic[T]):
         self._doing = "while the answer arrived"
         if error_class(answer.status) is RateLimitError:
             attempt.permit.refused(read_retry_after(answer.headers, now=self.clock.time()))
-        if not self._exchange.credits or 300 <= answer.status < 500:
+        if not self._exchange.is_generation or 300 <= answer.status < 500:
             # An answer that needed no generation says how long the way is.
             self._session.limiter.observe_round_trip(attempt.permit.key, attempt.round_trip)
         if self._options.announce:

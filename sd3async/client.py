@@ -1,8 +1,8 @@
 """The client: coroutines that turn a prompt into an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 
 import aiohttp
 import attrs
@@ -10,19 +10,15 @@ import attrs
 from sd3async import config
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
+from sd3async.caller import Accept
+from sd3async.calls import Control, Edit, GenerateCalls, Upscale
 from sd3async.config import Timeouts
 from sd3async.errors import TransportError
 from sd3async.exchange import Balance, Exchange, Generation, OnAttempt, OnWhole
 from sd3async.limiter import LimiterState, RateLimit, read_share
+from sd3async.models.base import GenerationRequest
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
-from sd3async.models.requests import (
-    CoreRequest,
-    GenerationRequest,
-    SD3Request,
-    UltraRequest,
-)
 from sd3async.models.results import GeneratedImage
-from sd3async.models.sources import ImageInput
 from sd3async.models.targets import check_target
 from sd3async.retry import RetryPolicy
 from sd3async.session import Session
@@ -32,10 +28,8 @@ from sd3async.wire import ACCEPT_VALUES, MAX_IMAGE_BYTES
 
 T = TypeVar("T")
 
-Accept: TypeAlias = Literal["image/*", "application/json"]
 
-
-class SD3Client:
+class SD3Client(GenerateCalls):
     """An asyncio client of the Stable Image API that keeps the rate limit of each key.
 
     Nothing is opened before the first request or `async with`; the same client may be used
@@ -70,6 +64,8 @@ class SD3Client:
         client_id: Sent as `stability-client-id`; at most 256 characters.
         client_user_id: Sent as `stability-client-user-id`; at most 256 characters.
         client_version: Sent as `stability-client-version`; at most 256 characters.
+        extra_headers: Sent with every request, such as a gateway's own. Those that the client sets
+            itself (`authorization`, `host`, `content-length`, …) are refused.
         allow_insecure_http: Accept a plain `http` base URL that is not loopback. The key then
             travels unencrypted.
         clock: Time, for tests.
@@ -99,6 +95,7 @@ class SD3Client:
         client_id: str | None = None,
         client_user_id: str | None = None,
         client_version: str | None = None,
+        extra_headers: Mapping[str, str] | None = None,
         allow_insecure_http: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -114,7 +111,8 @@ class SD3Client:
             retry=config.setting("retry", retry, RetryPolicy),
             timeouts=config.setting("timeouts", timeouts, Timeouts),
             announce=announce,
-            headers=config.client_headers(
+            headers=config.extra_headers(extra_headers)
+            | config.client_headers(
                 client_id=client_id, client_user_id=client_user_id, client_version=client_version
             ),
             max_image_bytes=AT_LEAST_ONE.plain("max_image_bytes", max_image_bytes),
@@ -218,6 +216,7 @@ class SD3Client:
         client_id: str | None = None,
         client_user_id: str | None = None,
         client_version: str | None = None,
+        extra_headers: Mapping[str, str] | None = None,
     ) -> "SD3Client":
         """Return a variant that shares connections, keys and limiter with this client.
 
@@ -229,6 +228,7 @@ class SD3Client:
             client_id: Another `stability-client-id`.
             client_user_id: Another `stability-client-user-id`.
             client_version: Another `stability-client-version`.
+            extra_headers: Further headers, over those of this client.
 
         Returns:
             The variant, of this client's class. The last of them to be closed closes the
@@ -236,7 +236,7 @@ class SD3Client:
         """
         options = self._options
         variant = object.__new__(type(self))
-        variant.__dict__.update(self.__dict__)
+        vars(variant).update(vars(self))
         variant._options = attrs.evolve(
             options,
             retry=config.setting("retry", retry, RetryPolicy, options.retry),
@@ -245,6 +245,7 @@ class SD3Client:
             if observers is None
             else Announcer(config.read_observers(observers)),
             headers=options.headers
+            | config.extra_headers(extra_headers)
             | config.client_headers(
                 client_id=client_id, client_user_id=client_user_id, client_version=client_version
             ),
@@ -275,101 +276,20 @@ class SD3Client:
         """
         return self._session.estimated_wait(is_new=True)
 
-    async def sd3(
-        self,
-        prompt: str,
-        *,
-        model: str | None = None,
-        negative_prompt: str | None = None,
-        aspect_ratio: str | None = None,
-        seed: int | None = None,
-        output_format: str = "png",
-        style_preset: str | None = None,
-        cfg_scale: float | None = None,
-        image: ImageInput | None = None,
-        strength: float | None = None,
-        mode: str | None = None,
-        deadline: Duration | None = None,
-        to: str | Path | None = None,
-        accept: Accept = "image/*",
-    ) -> GeneratedImage:
-        """Generate an image with Stable Diffusion 3 or 3.5.
+    @property
+    def upscale(self) -> Upscale:
+        """The upscale endpoints: `fast`, `conservative`, `creative`."""
+        return Upscale(self)
 
-        The fields are those of `SD3Request`; the rest, and what is raised, that of `generate`.
-        """
-        given = {} if mode is None else {"mode": mode}
-        request = SD3Request(
-            prompt,
-            model=model,
-            negative_prompt=negative_prompt,
-            aspect_ratio=aspect_ratio,
-            seed=seed,
-            output_format=output_format,
-            style_preset=style_preset,
-            cfg_scale=cfg_scale,
-            image=image,
-            strength=strength,
-            **given,
-        )
-        return await self.generate(request, deadline=deadline, to=to, accept=accept)
+    @property
+    def edit(self) -> Edit:
+        """The edit endpoints: `erase`, `inpaint`, `outpaint`, `remove_background` and so on."""
+        return Edit(self)
 
-    async def ultra(
-        self,
-        prompt: str,
-        *,
-        negative_prompt: str | None = None,
-        aspect_ratio: str | None = None,
-        seed: int | None = None,
-        output_format: str = "png",
-        style_preset: str | None = None,
-        image: ImageInput | None = None,
-        strength: float | None = None,
-        deadline: Duration | None = None,
-        to: str | Path | None = None,
-        accept: Accept = "image/*",
-    ) -> GeneratedImage:
-        """Generate an image with Stable Image Ultra.
-
-        The fields are those of `UltraRequest`; the rest, and what is raised, that of `generate`.
-        """
-        request = UltraRequest(
-            prompt,
-            negative_prompt=negative_prompt,
-            aspect_ratio=aspect_ratio,
-            seed=seed,
-            output_format=output_format,
-            style_preset=style_preset,
-            image=image,
-            strength=strength,
-        )
-        return await self.generate(request, deadline=deadline, to=to, accept=accept)
-
-    async def core(
-        self,
-        prompt: str,
-        *,
-        negative_prompt: str | None = None,
-        aspect_ratio: str | None = None,
-        seed: int | None = None,
-        output_format: str = "png",
-        style_preset: str | None = None,
-        deadline: Duration | None = None,
-        to: str | Path | None = None,
-        accept: Accept = "image/*",
-    ) -> GeneratedImage:
-        """Generate an image with Stable Image Core.
-
-        The fields are those of `CoreRequest`; the rest, and what is raised, that of `generate`.
-        """
-        request = CoreRequest(
-            prompt,
-            negative_prompt=negative_prompt,
-            aspect_ratio=aspect_ratio,
-            seed=seed,
-            output_format=output_format,
-            style_preset=style_preset,
-        )
-        return await self.generate(request, deadline=deadline, to=to, accept=accept)
+    @property
+    def control(self) -> Control:
+        """The control endpoints: `sketch`, `structure`, `style`, `style_transfer`."""
+        return Control(self)
 
     async def generate(
         self,
@@ -414,15 +334,14 @@ class SD3Client:
             OSError: The file could not be written, and the image, which was paid for, is lost.
 
         Source:
-            Stable Image generate endpoints, v2beta.
+            Stable Image API, v2beta.
         """
         check_type(
             "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
         )
         if accept not in ACCEPT_VALUES:
             raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
-        if isinstance(request, SD3Request) and request.model is None:
-            request = attrs.evolve(request, model=self._session.service.default_model)
+        request = request.for_service(self._session.service.default_model)
         path = None if to is None else check_target(to, request.output_format)
         generation = Generation(
             request,

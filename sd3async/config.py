@@ -22,6 +22,7 @@ from sd3async.models.fields import (
     Text,
     check_type,
     refuse,
+    shown,
     to_seconds,
 )
 from sd3async.telemetry import Observer
@@ -214,6 +215,60 @@ def client_headers(**values: str | None) -> dict[str, str]:
                 raise refuse(field, "has characters that no header can carry")
             headers[f"stability-{field.replace('_', '-')}"] = text
     return headers
+
+
+_OURS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+)
+_MAX_HEADER = 8_000  # characters; servers take 8 KiB, some of it for the name
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]{1,100}", re.ASCII)
+
+
+def extra_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Return headers of the caller's own, which go with every request.
+
+    Args:
+        headers: Values by name; None for none.
+
+    Raises:
+        InvalidRequestError: A name is none, or one that this client sets itself; or a value holds
+            what no header can carry. No value is shown: it may be a secret.
+    """
+    if headers is None:
+        return {}
+    check_type("extra_headers", headers, Mapping, "a mapping of names to values")
+    return {_header_name(name): _header_value(name, value) for name, value in headers.items()}
+
+
+def _header_name(name: object) -> str:
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise refuse("extra_headers", f"has {shown(name)}, which is no name of a header")
+    if name.lower() in _OURS:
+        raise refuse("extra_headers", f"has {name!r}, which the client sets itself")
+    return name.lower()
+
+
+def _header_value(name: str, value: object) -> Secret:
+    if not isinstance(value, str) or len(value) > _MAX_HEADER or not value.isprintable():
+        needed = f"printable text of at most {_MAX_HEADER:,} characters is needed"
+        raise refuse("extra_headers", f"has a value of {name!r} that cannot be sent; {needed}")
+    return Secret(value)
 
 
 def setting(field: str, value: T | None, kind: type[T], default: T | None = None) -> T:

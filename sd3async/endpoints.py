@@ -1,19 +1,98 @@
-"""One row for each endpoint, and the services that serve them.
+"""One row for each endpoint: where it is, what it costs, what it answers; and who serves them.
 
 Source:
-    Stable Image generate endpoints, v2beta; for the gateway, the two documents it publishes.
+    Stable Image API, v2beta; for the gateway, the two documents it publishes.
 """
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import attrs
 
-PATHS = {
-    "sd3": "/v2beta/stable-image/generate/sd3",
-    "core": "/v2beta/stable-image/generate/core",
-    "ultra": "/v2beta/stable-image/generate/ultra",
+Answer: TypeAlias = Literal["image", "started"]
+"""What a success is: the image itself, or the id of a generation that has been started."""
+
+
+@attrs.frozen
+class Endpoint:
+    """One row of the table.
+
+    Attributes:
+        name: By which requests, manifests and commands call it.
+        path: Below the base URL.
+        credits: The documented price of one success [credits]; or prices by model.
+        answer: `image`, or `started` where the image has to be fetched later.
+    """
+
+    name: str
+    path: str
+    credits: float | Mapping[str, float]
+    answer: Answer = "image"
+
+    def price(self, model: str | None = None) -> float:
+        """Return the price of one success [credits]: of a model, else of the dearest one.
+
+        Args:
+            model: The model, where prices go by it; one that has no price costs the most.
+        """
+        if not isinstance(self.credits, Mapping):
+            return self.credits
+        return self.credits.get(model or "", max(self.credits.values()))
+
+
+PRICES_DATE = "2026-06"
+"""Month of the document that the prices below are from."""
+PRICES_SOURCE = "the service's own API document (v2beta), in credits for each successful result"
+DOLLARS_PER_CREDIT = 0.01
+"""Source: pricing page, "1,000 credits for 10 dollars"."""
+
+_STABLE_IMAGE = "/v2beta/stable-image"
+
+ENDPOINTS: dict[str, Endpoint] = {
+    row.name: row
+    for row in (
+        Endpoint(
+            "sd3",
+            f"{_STABLE_IMAGE}/generate/sd3",
+            {
+                "sd3.5-large": 6.5,
+                "sd3.5-large-turbo": 4.0,
+                "sd3.5-medium": 3.5,
+                "sd3.5-flash": 2.5,
+                # Names of 2024: re-routed to their successors, at the same price.
+                "sd3-large": 6.5,
+                "sd3-large-turbo": 4.0,
+                "sd3-medium": 3.5,
+            },
+        ),
+        Endpoint("core", f"{_STABLE_IMAGE}/generate/core", 3.0),
+        Endpoint("ultra", f"{_STABLE_IMAGE}/generate/ultra", 8.0),
+        Endpoint("upscale.fast", f"{_STABLE_IMAGE}/upscale/fast", 2.0),
+        Endpoint("upscale.conservative", f"{_STABLE_IMAGE}/upscale/conservative", 40.0),
+        Endpoint("upscale.creative", f"{_STABLE_IMAGE}/upscale/creative", 60.0, "started"),
+        Endpoint("edit.erase", f"{_STABLE_IMAGE}/edit/erase", 5.0),
+        Endpoint("edit.inpaint", f"{_STABLE_IMAGE}/edit/inpaint", 5.0),
+        Endpoint("edit.outpaint", f"{_STABLE_IMAGE}/edit/outpaint", 4.0),
+        Endpoint("edit.search-and-replace", f"{_STABLE_IMAGE}/edit/search-and-replace", 5.0),
+        Endpoint("edit.search-and-recolor", f"{_STABLE_IMAGE}/edit/search-and-recolor", 5.0),
+        Endpoint("edit.remove-background", f"{_STABLE_IMAGE}/edit/remove-background", 5.0),
+        Endpoint(
+            "edit.replace-background-and-relight",
+            f"{_STABLE_IMAGE}/edit/replace-background-and-relight",
+            8.0,
+            "started",
+        ),
+        Endpoint("control.sketch", f"{_STABLE_IMAGE}/control/sketch", 5.0),
+        Endpoint("control.structure", f"{_STABLE_IMAGE}/control/structure", 5.0),
+        Endpoint("control.style", f"{_STABLE_IMAGE}/control/style", 5.0),
+        Endpoint("control.style-transfer", f"{_STABLE_IMAGE}/control/style-transfer", 8.0),
+    )
 }
-"""Paths below the base URL, by the names that requests, methods and manifests use."""
+"""By name; `sd3async.register_endpoint` adds to it."""
 
 BALANCE_PATH = "/v1/user/balance"
+RESULTS_PATH = "/v2beta/results"
+"""Where what an endpoint has started is fetched, by its id."""
 
 EMULATOR_HEADER = "x-emulator"
 """In every answer of this package's emulator, and in none of a service."""

@@ -11,11 +11,11 @@ from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 import attrs
 
 from sd3async._files import disk_words
-from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, PATHS
+from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, ENDPOINTS
 from sd3async.errors import RequestTimeoutError
-from sd3async.models.requests import GenerationRequest, check_image
+from sd3async.models.base import GenerationRequest
 from sd3async.models.results import GeneratedImage, Timings
-from sd3async.models.sources import ImageSource, Upload, prepare
+from sd3async.models.sources import Upload, prepare
 from sd3async.multipart import MultipartBody, encode
 from sd3async.sinks import open_sink
 from sd3async.transport import Answer, Message
@@ -47,13 +47,15 @@ class Exchange(ABC, Generic[T]):
 
     Attributes:
         endpoint: Its name, for observers.
-        credits: The documented price of a success; 0 where nothing can be charged.
+        credits: The price of a success; 0 where nothing can be charged.
+        is_generation: Whether the service has to work before it answers.
         is_replayable: Whether the message can be sent again.
         is_upload: Whether the message takes time to leave.
     """
 
     endpoint: str
     credits: float = 0.0
+    is_generation: bool = False
     is_replayable: bool = True
     is_upload: bool = False
 
@@ -105,6 +107,8 @@ class Generation(Exchange[GeneratedImage]):
         max_bytes: The largest image to take in [bytes].
     """
 
+    is_generation = True
+
     def __init__(
         self,
         request: GenerationRequest,
@@ -142,7 +146,7 @@ class Generation(Exchange[GeneratedImage]):
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return a POST of the form; its images are read anew each time."""
-        url = base_url + PATHS[self.endpoint]
+        url = base_url + ENDPOINTS[self.endpoint].path
         return Message("POST", url, {**headers, "accept": self._accept}, self._body)
 
     async def read(self, answer: Answer, call: Told) -> GeneratedImage:
@@ -189,8 +193,7 @@ class Generation(Exchange[GeneratedImage]):
 
 async def _lay_out(request: GenerationRequest) -> MultipartBody:
     uploads: dict[str, Upload] = {}
-    for name, value in request.given().items():
-        if isinstance(value, ImageSource):
-            upload = uploads[name] = await prepare(value, name)
-            check_image(upload.facts)
+    for name, source in request.images():
+        upload = uploads[name] = await prepare(source, name)
+        request.check_image(name, upload.facts)
     return encode(form_fields(request), uploads)

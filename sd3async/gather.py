@@ -16,13 +16,10 @@ from sd3async._threads import outlast
 from sd3async.client import SD3Client
 from sd3async.config import is_callback
 from sd3async.errors import SD3Error
+from sd3async.models.base import GenerationRequest
 from sd3async.models.fields import AT_LEAST_ONE, refuse
-from sd3async.models.requests import (
-    GenerationRequest,
-    SD3Request,
-    check_requests,
-    request_from_dict,
-)
+from sd3async.models.generate import SD3Request
+from sd3async.models.requests import check_requests, request_from_dict
 from sd3async.models.results import Outcome
 
 RequestLike: TypeAlias = str | GenerationRequest | Mapping[str, object]

@@ -16,7 +16,7 @@ from sd3async.bench.samples import Run, Sample
 from sd3async.bench.scenario import Scenario
 from sd3async.bench.target import Target, Trace, name_of
 from sd3async.errors import AuthenticationError, PaymentRequiredError
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 
 UNFINISHED = "unfinished"
 """The `error` of a request that was cut off at the end."""

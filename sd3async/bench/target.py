@@ -6,7 +6,7 @@ import attrs
 
 from sd3async.client import SD3Client
 from sd3async.errors import APIError, SD3Error
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 from sd3async.models.results import GeneratedImage
 from sd3async.telemetry import (
     Answered,

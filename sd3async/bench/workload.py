@@ -9,14 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from sd3async.models.requests import (
-    REQUEST_TYPES,
-    CoreRequest,
-    GenerationRequest,
-    SD3Request,
-    UltraRequest,
-)
+from sd3async.models.base import GenerationRequest
+from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
 from sd3async.models.sources import ImageSource, as_source
+
+ENDPOINTS = ("sd3", "core", "ultra")
+"""What a prompt is enough for."""
 
 PROMPTS = (
     "a lighthouse at dusk, waves breaking on the rocks",
@@ -62,10 +60,8 @@ class Workload:
     def __attrs_post_init__(self) -> None:
         """Check the bounds."""
         for name, weight in self.mix.items():
-            if name not in REQUEST_TYPES:
-                raise ValueError(
-                    f"mix: {name!r} is unknown; allowed are {', '.join(REQUEST_TYPES)}"
-                )
+            if name not in ENDPOINTS:
+                raise ValueError(f"mix: {name!r} is unknown; allowed are {', '.join(ENDPOINTS)}")
             if not 0 <= weight < math.inf:
                 raise ValueError(f"mix: {name} has weight {weight}; 0 or more is needed")
         if not sum(self.mix.values()) > 0:

@@ -27,7 +27,7 @@ class Defaults:
     """What lines that do not say otherwise are given.
 
     Attributes:
-        endpoint: `sd3`, `core` or `ultra`.
+        endpoint: Its name, such as `sd3` or `upscale.fast`.
         fields: Values by the API's own names. One that a line's endpoint does not have, or that
             does not go with a line's image, is left out for that line.
         seed_start: Seed of a line's first variation; the next ones count up from it. None

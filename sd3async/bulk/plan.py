@@ -14,7 +14,8 @@ from sd3async.bulk.intake.sources import Source, as_line_source
 from sd3async.bulk.keeping.folder import JobFolder, read_out
 from sd3async.bulk.keeping.journal import JOURNAL_NAME, Journal, copy_journal
 from sd3async.bulk.options import GivenOptions, JobOptions
-from sd3async.bulk.status import DOLLARS_PER_CREDIT, JobStats
+from sd3async.bulk.status import JobStats
+from sd3async.endpoints import DOLLARS_PER_CREDIT
 from sd3async.limiter import RateLimit
 
 

@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from sd3async.bulk.status import DOLLARS_PER_CREDIT, JobStats
+from sd3async.bulk.status import JobStats
+from sd3async.endpoints import DOLLARS_PER_CREDIT
 
 EMULATOR = "emulator"
 """The service of a job whose images come from the emulator, wherever that listens."""

@@ -8,9 +8,6 @@ StopReason: TypeAlias = Literal[
     "interrupted", "budget", "payment", "room", "storage", "unreachable", "service", "error"
 ]
 
-DOLLARS_PER_CREDIT = 0.01
-"""Source: pricing page, "1,000 credits for 10 dollars"."""
-
 
 @attrs.frozen(kw_only=True)
 class JobStats:

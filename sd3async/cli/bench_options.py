@@ -17,8 +17,7 @@ from sd3async.bench.units import (
     parse_seconds,
 )
 from sd3async.limiter import Shape
-from sd3async.models.fields import OUTPUT_FORMATS
-from sd3async.models.requests import SD3_MODELS
+from sd3async.models.fields import OUTPUT_FORMATS, SD3_MODELS
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T", bound=attrs.AttrsInstance)

@@ -17,7 +17,7 @@ from sd3async.bench.workload import PROMPTS, Workload
 from sd3async.cli.bench_options import RunOptions
 from sd3async.cli.emulator import faults_from_words, latency_from_text
 from sd3async.cli.exits import say
-from sd3async.endpoints import find_service
+from sd3async.endpoints import DOLLARS_PER_CREDIT, find_service
 from sd3async.limiter import RateLimit
 from sd3async.retry import RetryPolicy
 
@@ -162,8 +162,6 @@ def resolve_base_url(base_url: str | None) -> str:
 
 
 def _credits(count: float) -> str:
-    from sd3async.bulk.status import DOLLARS_PER_CREDIT  # late: most sessions cost nothing
-
     return f"{count:,.0f} credits (${count * DOLLARS_PER_CREDIT:,.2f})"
 
 

@@ -5,7 +5,7 @@ its options. It also makes values plain: as a converter it would hide the parame
 which understands named functions only.
 
 Source:
-    Stable Image generate endpoints, v2beta: names, bounds and enums of the request schemas.
+    Stable Image API, v2beta: names, bounds and enums of the request schemas.
 """
 
 import math
@@ -18,25 +18,53 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import attrs
 
 from sd3async.errors import InvalidRequestError
 
-ASPECT_RATIOS = ("21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21")
-OUTPUT_FORMATS = ("png", "jpeg", "webp")
-STYLE_PRESETS = (
+_AspectRatio = Literal["21:9", "16:9", "3:2", "5:4", "1:1", "4:5", "2:3", "9:16", "9:21"]
+_OutputFormat = Literal["png", "jpeg", "webp"]
+_AlphaFormat = Literal["png", "webp"]
+_StylePreset = Literal[
     "3d-model", "analog-film", "anime", "cinematic", "comic-book", "digital-art", "enhance",
     "fantasy-art", "isometric", "line-art", "low-poly", "modeling-compound", "neon-punk",
     "origami", "photographic", "pixel-art", "tile-texture",
-)  # fmt: skip
+]  # fmt: skip
+_SD3Model = Literal[
+    "sd3.5-large", "sd3.5-large-turbo", "sd3.5-medium", "sd3.5-flash",
+    "sd3-large", "sd3-large-turbo", "sd3-medium",
+]  # fmt: skip
+_SD3Mode = Literal["text-to-image", "image-to-image"]
+_LightDirection = Literal["left", "right", "above", "below"]
+
+# An editor completes the names; any other string is left to the rule, which tells the nearest one.
+AspectRatio: TypeAlias = _AspectRatio | str
+OutputFormat: TypeAlias = _OutputFormat | str
+AlphaFormat: TypeAlias = _AlphaFormat | str
+StylePreset: TypeAlias = _StylePreset | str
+SD3Model: TypeAlias = _SD3Model | str
+SD3Mode: TypeAlias = _SD3Mode | str
+LightDirection: TypeAlias = _LightDirection | str
+
+ASPECT_RATIOS: tuple[str, ...] = get_args(_AspectRatio)
+OUTPUT_FORMATS: tuple[str, ...] = get_args(_OutputFormat)
+ALPHA_FORMATS: tuple[str, ...] = get_args(_AlphaFormat)
+"""Those of a picture that may be transparent."""
+STYLE_PRESETS: tuple[str, ...] = get_args(_StylePreset)
+SD3_MODELS: tuple[str, ...] = get_args(_SD3Model)
+"""Today's names and those of 2024, which the official service re-routes to their successors."""
+SD3_MODES: tuple[str, ...] = get_args(_SD3Mode)
+LIGHT_DIRECTIONS: tuple[str, ...] = get_args(_LightDirection)
+
 MAX_PROMPT_CHARS = 10_000
 MAX_SEED = 4_294_967_294
 
 Duration: TypeAlias = float | timedelta
 """A time: seconds, or a `timedelta`."""
 
+_LONGEST_SLIP = 60  # of a longer text, nothing is near enough to be worth the search
 _UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -104,8 +132,17 @@ def is_missing(value: object) -> bool:
     return value is None or is_nan or type(value).__name__ == "NAType"
 
 
+@attrs.frozen
 class Rule(ABC):
-    """What a field's values are held to; None passes where it is the default."""
+    """What a field's values are held to; None passes where it is the default.
+
+    Attributes:
+        about: What the field is, in a few words, for `help()`, `--help` and the documents.
+        default: What the service takes when the field is left out, where it documents that.
+    """
+
+    about: str = attrs.field(default="", kw_only=True)
+    default: object = attrs.field(default=None, kw_only=True)
 
     @abstractmethod
     def plain(self, field: str, value: object) -> Any:
@@ -122,7 +159,23 @@ class Rule(ABC):
     def __call__(self, made: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
         """Hold an attribute of a value just made to the rule, and keep it plain."""
         if value is not None or attribute.default is not None:
-            object.__setattr__(made, attribute.name, self.plain(attribute.name, value))
+            object.__setattr__(made, attribute.name, self.plain(_public_name(attribute), value))
+
+    @abstractmethod
+    def bounds(self) -> str:
+        """Return what is allowed, in words."""
+
+    def described(self) -> str:
+        """Return what the field is, what is allowed and what the default is: sentences."""
+        default = "" if self.default is None else f"; the service's default is {self.default}"
+        allowed = self.bounds() + default
+        return " ".join(
+            filter(None, [self.about, allowed and f"{allowed[0].upper()}{allowed[1:]}."])
+        )
+
+
+def _public_name(attribute: "attrs.Attribute[Any]") -> str:
+    return attribute.alias or attribute.name
 
 
 @attrs.frozen
@@ -150,6 +203,11 @@ class Text(Rule):
             raise refuse(field, problem + "characters (lone surrogates) cannot be sent")
         return text
 
+    def bounds(self) -> str:
+        """Return how long it may be."""
+        least = f"{self.min_chars} to" if self.min_chars else "at most"
+        return f"{least} {self.max_chars:,} characters"
+
 
 @attrs.frozen
 class Choice(Rule):
@@ -165,8 +223,27 @@ class Choice(Rule):
         """Return one of the strings."""
         text = to_plain(value)
         if not isinstance(text, str) or text not in self.values:
-            raise refuse(field, f"is {shown(value)}; allowed are {', '.join(self.values)}")
+            allowed = f"allowed are {', '.join(self.values)}"
+            raise refuse(field, f"is {shown(value)}; {self._hint(text)}{allowed}")
         return text
+
+    def bounds(self) -> str:
+        """Return the strings."""
+        *most, last = (f"`{value}`" for value in self.values)
+        return f"{', '.join(most)} or {last}" if most else last
+
+    def _hint(self, text: object) -> str:
+        """Return a question that names the nearest string, if one is near."""
+        if (
+            not isinstance(text, str)
+            or len(text) > _LONGEST_SLIP
+            or not re.search("[a-z]", text, re.IGNORECASE)
+        ):
+            return ""
+        from difflib import get_close_matches  # only somebody who made a slip waits for it
+
+        near = get_close_matches(text.lower(), self.values, 1)
+        return f"did you mean {near[0]!r}? " if near else ""
 
 
 @attrs.frozen
@@ -197,6 +274,10 @@ class Number(Rule):
             raise refuse(field, f"is {shown(value)}; {needed} is needed")
         return number
 
+    def bounds(self) -> str:
+        """Return the bounds."""
+        return self.words or f"{self.low:,} to {self.high:,}"
+
 
 @attrs.frozen
 class Seconds(Number):
@@ -207,7 +288,30 @@ class Seconds(Number):
         return float(super().plain(field, value))
 
 
-SEED = Number(0, MAX_SEED, whole=True)
+@attrs.frozen
+class Truth(Rule):
+    """True or False, or the words that the API has for them."""
+
+    def plain(self, field: str, value: object) -> bool:
+        """Return a bool; the API's own words are `true` and `false`."""
+        plain = to_plain(value)
+        if isinstance(plain, str):
+            plain = {"true": True, "false": False}.get(plain.lower())
+        if not isinstance(plain, bool):
+            raise refuse(field, f"is {shown(value)}; True or False is needed")
+        return plain
+
+    def bounds(self) -> str:
+        """Return the two."""
+        return "True or False"
+
+
+SEED = Number(
+    0,
+    MAX_SEED,
+    whole=True,
+    about="Start of the randomness; left out, or 0, the service picks one.",
+)
 AT_LEAST_ONE = Number(1, whole=True, words="a whole number of at least 1")
 ABOVE_0 = Number(math.ulp(0), words="a number above 0")
 SECONDS = Seconds(math.ulp(0), words="a number of seconds above 0")

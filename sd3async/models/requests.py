@@ -1,226 +1,177 @@
-"""What to generate, as frozen values: one class for each endpoint.
+"""Every class of request by the name of its endpoint, and what makes requests of other things."""
 
-A value that exists is valid: every field was checked when it was made.
-"""
-
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
-from sd3async.models.fields import (
-    ASPECT_RATIOS,
-    OUTPUT_FORMATS,
-    SEED,
-    STYLE_PRESETS,
-    Choice,
-    Number,
-    Text,
-    check_type,
-    is_missing,
-    refuse,
+from sd3async.endpoints import ENDPOINTS, Answer, Endpoint
+from sd3async.models.base import GenerationRequest, fields_of
+from sd3async.models.control import (
+    SketchRequest,
+    StructureRequest,
+    StyleRequest,
+    StyleTransferRequest,
 )
-from sd3async.models.sources import ImageFacts, ImageInput, ImageSource, as_source
+from sd3async.models.edit import (
+    EraseRequest,
+    InpaintRequest,
+    OutpaintRequest,
+    RemoveBackgroundRequest,
+    ReplaceBackgroundAndRelightRequest,
+    SearchAndRecolorRequest,
+    SearchAndReplaceRequest,
+)
+from sd3async.models.extras import ABOUT as EXTRAS
+from sd3async.models.fields import Choice, Number, Rule, Text, check_type, is_missing, refuse
+from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
+from sd3async.models.images import ImageBounds
+from sd3async.models.upscale import (
+    UpscaleConservativeRequest,
+    UpscaleCreativeRequest,
+    UpscaleFastRequest,
+)
 
-_MODEL_CREDITS = {
-    "sd3.5-large": 6.5,
-    "sd3.5-large-turbo": 4.0,
-    "sd3.5-medium": 3.5,
-    "sd3.5-flash": 2.5,
-    "sd3-large": 6.5,
-    "sd3-large-turbo": 4.0,
-    "sd3-medium": 3.5,
-}
-SD3_MODELS = tuple(_MODEL_CREDITS)
-"""Today's names and those of 2024, which the official service re-routes to their successors."""
+R = TypeVar("R", bound=GenerationRequest)
 
-_CREDITS = {"core": 3.0, "ultra": 8.0, "sd3": 6.5, **_MODEL_CREDITS}
-"""By endpoint, or by model where one is named."""
+REQUEST_TYPES: dict[str, type[GenerationRequest]] = {}
+"""By the names of their endpoints, those of the package first; `register_endpoint` adds to it."""
 
-SD3_MODES = ("text-to-image", "image-to-image")
+FIELD_NAMES: set[str] = set()
+"""Those of the fields of all of them."""
 
+IMAGE_FIELDS: set[str] = set()
+"""Those of the fields that take an image."""
 
-def _to_source(value: ImageInput | ImageSource | None) -> ImageSource | None:
-    return None if value is None else as_source(value, "image")
+NUMBER_FIELDS: set[str] = set()
+"""Those of the fields that take a number."""
 
-
-def _mode_of_image(request: "SD3Request") -> str:
-    return "text-to-image" if request.image is None else "image-to-image"
-
-
-@attrs.frozen(kw_only=True)
-class GenerationRequest:
-    """The fields that all three generate endpoints share; each of these has a class of its own.
-
-    Attributes:
-        prompt: What to draw; 1 to 10,000 characters, English.
-        negative_prompt: What to keep out; at most 10,000 characters.
-        aspect_ratio: Width to height, one of nine; the service's default is `1:1`.
-        seed: 0 to 4,294,967,294; None and 0 both let the service pick one.
-        output_format: `png` (default), `jpeg` or `webp`.
-        style_preset: One of 17 styles.
-    """
-
-    endpoint: ClassVar[str]
-
-    prompt: str = attrs.field(validator=Text(min_chars=1), kw_only=False)
-    negative_prompt: str | None = attrs.field(default=None, validator=Text())
-    aspect_ratio: str | None = attrs.field(default=None, validator=Choice(ASPECT_RATIOS))
-    seed: int | None = attrs.field(default=None, validator=SEED)
-    output_format: str = attrs.field(default="png", validator=Choice(OUTPUT_FORMATS))
-    style_preset: str | None = attrs.field(default=None, validator=Choice(STYLE_PRESETS))
-
-    @property
-    def credits(self) -> float:
-        """The documented price of one success [credits; 1,000 are 10 dollars]."""
-        return _CREDITS[getattr(self, "model", None) or self.endpoint]
-
-    def given(self) -> dict[str, Any]:
-        """Return the fields that are set, as they are."""
-        names = (field.name for field in attrs.fields(type(self)))
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields that are set, and `endpoint`, ready for JSON.
-
-        Raises:
-            InvalidRequestError: An image was given as a stream, a callable or a Pillow image.
-        """
-        fields = {"endpoint": self.endpoint, **self.given()}
-        for name, value in fields.items():
-            if isinstance(value, ImageSource):
-                fields[name] = value.to_text(name)
-        return fields
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Make a request from what `to_dict` returned, or from a line of a manifest.
-
-        Args:
-            fields: Field names and values; `endpoint`, if there, must be this class's own. None
-                means not given, and so does what tables have in an empty cell: NaN (no field may
-                be one) and pandas' NA.
-
-        Raises:
-            InvalidRequestError: An unknown or missing field, or a wrong value.
-        """
-        check_type("fields", fields, Mapping, "a mapping")
-        given = {name: value for name, value in fields.items() if not is_missing(value)}
-        Choice((cls.endpoint,)).plain("endpoint", given.pop("endpoint", cls.endpoint))
-        known = attrs.fields_dict(cls)
-        for name in given:
-            if name not in known:
-                raise refuse(str(name), f"is no field of {cls.endpoint}; {', '.join(known)} are")
-        if "prompt" not in given:
-            raise refuse("prompt", "is missing; it is required")
-        return cls(**given)
+_NAME = Text(1, 100)
+_PRICE = Number(0, 1_000_000)
+_ANSWER = Choice(("image", "started"))
 
 
-@attrs.frozen(kw_only=True)
-class CoreRequest(GenerationRequest):
-    """Stable Image Core: the cheapest, 1.5 megapixels, text only.
-
-    Source:
-        POST /v2beta/stable-image/generate/core; 3 credits.
-    """
-
-    endpoint: ClassVar[str] = "core"
+def _add(request_type: type[GenerationRequest]) -> None:
+    fields = fields_of(request_type)
+    REQUEST_TYPES[request_type.endpoint] = request_type
+    FIELD_NAMES.update(fields)
+    for names, rule in ((IMAGE_FIELDS, ImageBounds), (NUMBER_FIELDS, Number)):
+        names.update(name for name, field in fields.items() if isinstance(field.validator, rule))
+    request_type.__doc__ = described(request_type)
 
 
-@attrs.frozen(kw_only=True)
-class _ImageRequest(GenerationRequest):
-    """A request that may begin with an image."""
-
-    image: ImageSource | None = attrs.field(default=None, converter=_to_source)
-    strength: float | None = attrs.field(default=None, validator=Number(0, 1))
-
-    def __attrs_post_init__(self) -> None:
-        """Hold the fields to the rules between them."""
-        if self.image is not None and self.strength is None:
-            raise refuse("strength", "is missing; it is required with an image, 0 to 1")
-        if self.image is None and self.strength is not None:
-            raise refuse("strength", "is set; it only goes with an image")
-        check_image(self.image.facts if self.image else None)
-
-
-@attrs.frozen(kw_only=True)
-class UltraRequest(_ImageRequest):
-    """Stable Image Ultra: the best, 1 megapixel, text or image with text.
-
-    Attributes:
-        image: A starting image; each side 64 to 16,384 px, at least 4,096 px in all.
-        strength: How far to leave `image`, 0 (identical) to 1 (as if there were none);
-            required with `image`, refused without.
-
-    Source:
-        POST /v2beta/stable-image/generate/ultra; 8 credits.
-    """
-
-    endpoint: ClassVar[str] = "ultra"
-
-
-@attrs.frozen(kw_only=True)
-class SD3Request(_ImageRequest):
-    """Stable Diffusion 3 and 3.5: 1 megapixel, text-to-image or image-to-image.
-
-    Attributes:
-        image: A starting image, each side at least 64 px; makes it image-to-image.
-        strength: How far to leave `image`, 0 (identical) to 1 (as if there were none);
-            required with `image`, refused without.
-        mode: Follows from `image`; when given, it must agree with it.
-        model: One of `SD3_MODELS`; None means the service's own default, which the client
-            fills in, since the model is always sent.
-        cfg_scale: How strictly to follow the prompt, 1 to 10; the service's default is 4 for
-            large and medium, 1 for turbo and flash.
-
-    `aspect_ratio` goes with text-to-image only. `negative_prompt` does not go with the model
-    `sd3-large-turbo`.
-
-    Source:
-        POST /v2beta/stable-image/generate/sd3; 6.5 (large), 4 (large-turbo), 3.5 (medium) or
-        2.5 (flash) credits.
-    """
-
-    endpoint: ClassVar[str] = "sd3"
-
-    mode: str = attrs.field(
-        default=attrs.Factory(_mode_of_image, takes_self=True), validator=Choice(SD3_MODES)
-    )
-    model: str | None = attrs.field(default=None, validator=Choice(SD3_MODELS))
-    cfg_scale: float | None = attrs.field(default=None, validator=Number(1, 10))
-
-    def __attrs_post_init__(self) -> None:
-        """Hold the fields to the rules between them."""
-        super().__attrs_post_init__()
-        if self.mode != _mode_of_image(self):
-            raise refuse("mode", f"is {self.mode}; it follows from the image, so leave it out")
-        if self.image is not None and self.aspect_ratio is not None:
-            raise refuse("aspect_ratio", "is set; an image keeps its own, so leave it out")
-        if self.model == "sd3-large-turbo" and self.negative_prompt:
-            raise refuse("negative_prompt", "is set; the model sd3-large-turbo does not take one")
-
-
-def check_image(facts: ImageFacts | None) -> None:
-    """Hold an image's sides to the service's bounds.
-
-    The smallest side gives the fewest pixels asked for, 4,096, as well. Only Ultra documents a
-    largest side; for the others 10 MiB is the bound that matters.
+def described(request_type: type[GenerationRequest]) -> str:
+    """Return what a class of requests is and takes, in words: its docstring, with its fields.
 
     Args:
-        facts: What the header says; None when that is not known yet.
+        request_type: The class.
+    """
+    summary, _, rest = (request_type.__doc__ or "").partition("\n")
+    if "Attributes:\n" in rest:
+        return request_type.__doc__ or ""
+    about = [f"        {name}: {words}" for name, words in field_words(request_type).items()]
+    rules = [rule.words() for rule in request_type.between]
+    between = [f"    {' '.join(rules)}", ""] if rules else []
+    return "\n".join([summary, "", *between, "    Attributes:", *about, rest])
+
+
+def field_words(request_type: type[GenerationRequest]) -> dict[str, str]:
+    """Return what each field of a class is, and its bounds, in sentences.
+
+    Args:
+        request_type: The class.
+    """
+    rules = {name: field.validator for name, field in fields_of(request_type).items()}
+    words = {name: rule.described() for name, rule in rules.items() if isinstance(rule, Rule)}
+    return words | {"extra_fields": EXTRAS}
+
+
+for _request_type in (
+    SD3Request,
+    CoreRequest,
+    UltraRequest,
+    UpscaleFastRequest,
+    UpscaleConservativeRequest,
+    UpscaleCreativeRequest,
+    EraseRequest,
+    InpaintRequest,
+    OutpaintRequest,
+    SearchAndReplaceRequest,
+    SearchAndRecolorRequest,
+    RemoveBackgroundRequest,
+    ReplaceBackgroundAndRelightRequest,
+    SketchRequest,
+    StructureRequest,
+    StyleRequest,
+    StyleTransferRequest,
+):
+    _add(_request_type)
+
+BUILT_IN = frozenset(REQUEST_TYPES)
+"""The names of the endpoints that the package has."""
+
+
+def register_endpoint(
+    path: str, *, credits: float, answer: Answer = "image"
+) -> Callable[[type[R]], type[R]]:
+    """Make an endpoint known by its request class: a decorator, to stand above `attrs.frozen`.
+
+    From then on `client.generate` takes such requests, and manifests, `request_from_dict` and the
+    commands know the endpoint by the `endpoint` of the class. The same name may be registered
+    again, as a notebook does; the names of the package may not.
+
+    Args:
+        path: Below the base URL, such as `/v2beta/stable-image/generate/next`.
+        credits: The price of one success [credits], 0 to 1,000,000; for caps and sums.
+        answer: `image` where a success is the image, `started` where it is an id by which the
+            image is fetched later.
+
+    Returns:
+        The decorator; it returns the class.
 
     Raises:
-        InvalidRequestError: A side is out of bounds.
+        InvalidRequestError: A value is no good, or what is decorated is no frozen attrs class
+            derived from `GenerationRequest` with an `endpoint` of its own.
     """
-    if facts and not all(64 <= side <= 16_384 for side in (facts.width, facts.height)):
-        size = f"{facts.width:,} x {facts.height:,} px"
-        raise refuse("image", f"is {size}; each side must have 64 to 16,384 px")
+    if not _NAME.plain("path", path).startswith("/"):
+        raise refuse("path", f"is {path!r}; it begins with / and is appended to the base URL")
+    price = _PRICE.plain("credits", credits)
+    _ANSWER.plain("answer", answer)
+
+    def register(request_type: type[R]) -> type[R]:
+        name = _check_type_of_request(request_type)
+        ENDPOINTS[name] = Endpoint(name, path, price, answer)
+        _add(request_type)
+        return request_type
+
+    return register
 
 
-REQUEST_TYPES: dict[str, type[GenerationRequest]] = {
-    cls.endpoint: cls for cls in (SD3Request, CoreRequest, UltraRequest)
-}
-ENDPOINT = Choice(tuple(REQUEST_TYPES))
+def _check_type_of_request(request_type: Any) -> str:
+    own: Mapping[str, Any] = vars(request_type) if isinstance(request_type, type) else {}
+    if "__attrs_attrs__" not in own or not issubclass(request_type, GenerationRequest):
+        needed = "@attrs.frozen(kw_only=True) on a class derived from GenerationRequest"
+        raise refuse("request_type", f"is {request_type!r:.60}; {needed} is needed")
+    name = _NAME.plain("endpoint", own.get("endpoint"))
+    if name in BUILT_IN:
+        raise refuse("endpoint", f"is {name!r}, which the package has; choose another name")
+    return name
+
+
+@attrs.frozen
+class _EndpointName(Rule):
+    """The name of an endpoint that is known by now."""
+
+    def plain(self, field: str, value: object) -> str:
+        """Return such a name."""
+        return Choice(tuple(REQUEST_TYPES)).plain(field, value)
+
+    def bounds(self) -> str:
+        """Return the names."""
+        return Choice(tuple(REQUEST_TYPES)).bounds()
+
+
+ENDPOINT = _EndpointName()
 
 
 def request_from_dict(fields: Mapping[str, Any], *, endpoint: str = "sd3") -> GenerationRequest:

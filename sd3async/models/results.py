@@ -9,7 +9,7 @@ import attrs
 
 from sd3async._files import PartFile
 from sd3async.errors import ContentFilteredError, SD3Error
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 from sd3async.models.targets import check_target
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a request says: the text fields of its form."""
 
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 from sd3async.models.sources import ImageSource
 
 ACCEPT_VALUES = ("image/*", "application/json")
@@ -13,12 +13,16 @@ def form_fields(request: GenerationRequest) -> dict[str, str]:
         request: The request.
 
     Returns:
-        Names and values, without the image. Zero is a value; only None is left out.
+        Names and values, without the images. Zero is a value; only None is left out. An extra
+        field stands in the place of a modelled one of its name.
     """
-    fields: dict[str, str] = {}
-    for name, value in request.given().items():
-        if isinstance(value, str):
-            fields[name] = value
-        elif not isinstance(value, ImageSource):
-            fields[name] = repr(value)
-    return fields
+    fields = {**request.given(), **request.extra_fields}
+    return {
+        name: _text(value) for name, value in fields.items() if not isinstance(value, ImageSource)
+    }
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return repr(value).lower() if isinstance(value, bool) else repr(value)

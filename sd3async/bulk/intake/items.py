@@ -12,6 +12,7 @@ import attrs
 from sd3async.bulk.intake.manifest import Line
 from sd3async.bulk.keeping.folder import INPUTS
 from sd3async.bulk.options import Defaults
+from sd3async.models.base import GenerationRequest, fields_of
 from sd3async.models.fields import (
     SEED,
     Number,
@@ -22,8 +23,9 @@ from sd3async.models.fields import (
 )
 from sd3async.models.requests import (
     ENDPOINT,
+    FIELD_NAMES,
+    IMAGE_FIELDS,
     REQUEST_TYPES,
-    GenerationRequest,
     request_from_dict,
 )
 from sd3async.models.sources import BytesSource
@@ -32,7 +34,6 @@ _MAX_ID_CHARS = 200
 _TAG = Text(1, _MAX_ID_CHARS)
 _PRIORITY = Number(-1_000_000_000, 1_000_000_000, whole=True)
 _OWN_NAMES = "endpoint, id, tags and priority"
-_ALL_FIELDS = {name for cls in REQUEST_TYPES.values() for name in attrs.fields_dict(cls)}
 _BATCH_KEYS = ("custom_id", "method", "url", "body")
 
 _to_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
@@ -94,20 +95,20 @@ def items_of(
     _apply(defaults, given)
     columns = _columns(given, keep=defaults.keep_columns)
     _check_prompt(given.get("prompt"))
-    image_name = _resolve_image(given, folder)
-    seed = SEED.plain("seed", given["seed"]) if "seed" in given else defaults.seed_start
+    image_names = _resolve_images(given, folder)
+    seed = _first_seed(given, defaults)
     if seed:  # 0 asks for a random one, which has no next one
         SEED.plain("seed", seed + defaults.repeat - 1)  # all variations are good, or none is made
         given["seed"] = seed
     request = request_from_dict(given)
-    fields, image_name = _written_down(request, image_name, save_input)
+    fields, image_names = _written_down(request, image_names, save_input)
     for variation in range(defaults.repeat):
         if seed:
             fields["seed"] = seed + variation
-            request = attrs.evolve(request, seed=seed + variation)
+            request = attrs.evolve(cast("Any", request), seed=seed + variation)
         text = _to_json(fields)
-        # The same job elsewhere is still the same job: the path as written is what counts.
-        stated = text if image_name is None else _to_json(fields | {"image": image_name})
+        # The same job elsewhere is still the same job: the paths as written are what counts.
+        stated = _to_json(fields | image_names) if image_names else text
         yield Item(
             id=f"{item_id}-{variation + 1}" if item_id and variation else item_id,
             request=request,
@@ -178,7 +179,7 @@ def _priority(value: object) -> int:
 
 def _apply(defaults: Defaults, given: dict[str, Any]) -> None:
     endpoint = ENDPOINT.plain("endpoint", given.setdefault("endpoint", defaults.endpoint))
-    known = attrs.fields_dict(REQUEST_TYPES[endpoint])
+    known = fields_of(REQUEST_TYPES[endpoint])
     for name, value in defaults.fields.items():
         has_image = given.get("image") is not None
         unfit = (name == "aspect_ratio" and has_image and endpoint == "sd3") or (
@@ -190,12 +191,12 @@ def _apply(defaults: Defaults, given: dict[str, Any]) -> None:
 
 def _columns(given: dict[str, Any], *, keep: bool) -> str:
     """Take out what is no field of any endpoint; return it as JSON."""
-    unknown = [name for name in given if name != "endpoint" and name not in _ALL_FIELDS]
+    unknown = [name for name in given if name != "endpoint" and name not in FIELD_NAMES]
     if not unknown:
         return "{}"
     if not keep:
         endpoint = given["endpoint"]
-        fields = ", ".join(attrs.fields_dict(REQUEST_TYPES[endpoint]))
+        fields = ", ".join(fields_of(REQUEST_TYPES[endpoint]))
         problem = f"is no field of {endpoint}; {fields} are, and a line may hold {_OWN_NAMES}"
         raise refuse(str(unknown[0]), f"{problem}; --keep-columns keeps other columns")
     return json.dumps({str(name): given.pop(name) for name in unknown}, default=str)
@@ -206,29 +207,39 @@ def _check_prompt(prompt: object) -> None:
         raise refuse("prompt", "is blank; words are needed")
 
 
-def _resolve_image(given: dict[str, Any], folder: Path) -> str | None:
-    """Make an image's path absolute; return it as it was written, or None for no path."""
-    image = given.get("image")
-    if not isinstance(image, str | os.PathLike):
-        return None
-    written = os.fspath(cast("str | os.PathLike[str]", image))
-    if written.startswith("data:"):
-        return None
-    given["image"] = str(folder / written)
-    return written
+def _first_seed(given: dict[str, Any], defaults: Defaults) -> int | None:
+    """Return the seed of a line's first variation; None where there is none, or can be none."""
+    if "seed" in given:
+        return cast("int", SEED.plain("seed", given["seed"]))
+    takes_seed = "seed" in fields_of(REQUEST_TYPES[given["endpoint"]])
+    return defaults.seed_start if takes_seed else None
+
+
+def _resolve_images(given: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Make the paths of images absolute; return those as they were written, by their fields."""
+    names: dict[str, str] = {}
+    for field in IMAGE_FIELDS & given.keys():
+        image = given[field]
+        if isinstance(image, str | os.PathLike):
+            written = os.fspath(cast("str | os.PathLike[str]", image))
+            if not written.startswith("data:"):
+                given[field] = str(folder / written)
+                names[field] = written
+    return names
 
 
 def _written_down(
-    request: GenerationRequest, image_name: str | None, save_input: SaveInput | None
-) -> tuple[dict[str, Any], str | None]:
-    """Return a request's fields as the journal keeps them, and what its image is known by."""
-    source = getattr(request, "image", None)
-    if not isinstance(source, BytesSource):
-        return request.to_dict(), image_name
-    name = f"{INPUTS}/{hashlib.sha256(source.data).hexdigest()}.{source.facts.format}"
-    if save_input is not None:
-        save_input(name, source.data)
-    return request.to_dict() | {"image": name}, name
+    request: GenerationRequest, names: dict[str, str], save_input: SaveInput | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a request's fields as the journal keeps them, and what its images are known by."""
+    kept: dict[str, str] = {}
+    for field, source in request.images():
+        if isinstance(source, BytesSource):
+            digest = hashlib.sha256(source.data).hexdigest()
+            kept[field] = f"{INPUTS}/{digest}.{source.facts.format}"
+            if save_input is not None:
+                save_input(kept[field], source.data)
+    return request.to_dict() | kept, names | kept
 
 
 def _identity(text: str) -> bytes:

@@ -15,6 +15,7 @@ import attrs
 
 from sd3async.bulk.errors import BadLine, ManifestError
 from sd3async.bulk.options import Shape
+from sd3async.models.requests import NUMBER_FIELDS
 
 _SHAPE_OF_SUFFIX: dict[str, Shape] = {
     ".jsonl": "jsonl",
@@ -38,7 +39,6 @@ _LONE_CR = (
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _WHOLE_NUMBERS = ("seed", "priority")
-_NUMBERS = ("strength", "cfg_scale")
 
 
 @attrs.frozen
@@ -254,7 +254,7 @@ def _parse_cells(number: int, header: list[str], cells: list[str]) -> Line | Bad
 def _typed(name: str, cell: str) -> object:
     if name in _WHOLE_NUMBERS and cell.strip().lstrip("+-").isdigit():
         return int(cell)
-    if name in _WHOLE_NUMBERS or name in _NUMBERS:
+    if name in _WHOLE_NUMBERS or name in NUMBER_FIELDS:
         return float(cell)  # 7.0 for 7 is what a column with empty cells is written as
     if name == "tags":
         return [tag.strip() for tag in cell.split(";") if tag.strip()]

@@ -16,8 +16,9 @@ from sd3async.bulk.errors import BadLine, ManifestError
 from sd3async.bulk.intake.manifest import Line, open_manifest, read_lines, shape_of
 from sd3async.bulk.options import Shape
 from sd3async.errors import InvalidRequestError
+from sd3async.models.base import GenerationRequest
 from sd3async.models.fields import refuse
-from sd3async.models.requests import GenerationRequest, check_requests
+from sd3async.models.requests import check_requests
 
 Entry: TypeAlias = str | GenerationRequest | Mapping[str, object]
 Source: TypeAlias = str | Path | BinaryIO | Iterable[Entry] | AsyncIterable[Entry]

@@ -31,6 +31,7 @@ from sd3async.bulk.keeping.ledger import Delivery, QueuedItem
 from sd3async.bulk.keeping.sidecars import facts_of, write_sidecar
 from sd3async.bulk.records import EMULATOR
 from sd3async.models.fields import refuse
+from sd3async.models.requests import IMAGE_FIELDS
 from sd3async.models.results import GeneratedImage
 from sd3async.wire import redact
 
@@ -210,8 +211,8 @@ class JobFolder:
 
     def resolve(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """As for `Shelf`."""
-        image = fields.get("image")
-        return fields if image is None else {**fields, "image": str(self.path / image)}
+        paths = {name: str(self.path / fields[name]) for name in IMAGE_FIELDS & fields.keys()}
+        return {**fields, **paths} if paths else fields
 
     def describe(self, image: GeneratedImage, part: Path) -> Delivery:
         """As for `Shelf`."""

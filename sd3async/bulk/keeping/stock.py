@@ -18,6 +18,7 @@ from sd3async.bulk.keeping.folder import JobFolder, Picture
 from sd3async.bulk.keeping.ledger import Delivery
 from sd3async.bulk.keeping.sidecars import known_facts, read_sidecar
 from sd3async.bulk.records import State
+from sd3async.models.requests import IMAGE_FIELDS
 
 
 def note_missing(db: sqlite3.Connection, folder: JobFolder) -> None:
@@ -98,9 +99,9 @@ def _fits(picture: Picture, fields: Mapping[str, Any], sidecar: Mapping[str, Any
 
 
 def _movable(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request without the folder of its image: a job that was moved is the same job."""
-    image = fields.get("image")
-    return {**fields, "image": None if image is None else Path(str(image)).name}
+    """Return a request without the folders of its images: a job that was moved is the same job."""
+    images = {name: Path(str(fields[name])).name for name in IMAGE_FIELDS & fields.keys()}
+    return {**fields, **images}
 
 
 def _write_down(

@@ -24,7 +24,8 @@ from sd3async.errors import (
     PaymentRequiredError,
     SD3Error,
 )
-from sd3async.models.requests import GenerationRequest, request_from_dict
+from sd3async.models.base import GenerationRequest
+from sd3async.models.requests import request_from_dict
 from sd3async.models.results import GeneratedImage, Outcome
 from sd3async.retry import is_retryable
 from sd3async.telemetry import Done, Event, PermitGranted, PutOff, Retried

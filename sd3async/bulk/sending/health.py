@@ -12,7 +12,7 @@ from sd3async.errors import (
     UnexpectedResponseError,
     UnprocessableError,
 )
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 
 _HANDFUL = 5
 _ONCE_SERVED = 20  # what has worked is given more time: a proxy that restarts, a bad minute

@@ -14,7 +14,7 @@ from sd3async.bench.samples import Run
 from sd3async.bench.scenario import Scenario
 from sd3async.bench.target import Target, Trace
 from sd3async.emulator.virtual_time import LoopClock
-from sd3async.models.requests import GenerationRequest
+from sd3async.models.base import GenerationRequest
 
 
 class Service:

@@ -1,6 +1,7 @@
 """Requests: what may be asked for, and the sentence for what may not."""
 
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -15,9 +16,15 @@ from sd3async import (
     UltraRequest,
     request_from_dict,
 )
-from sd3async.endpoints import PATHS
-from sd3async.models.fields import ASPECT_RATIOS, MAX_SEED, OUTPUT_FORMATS, STYLE_PRESETS
-from sd3async.models.requests import REQUEST_TYPES, SD3_MODELS
+from sd3async.endpoints import ENDPOINTS
+from sd3async.models.fields import (
+    ASPECT_RATIOS,
+    MAX_SEED,
+    OUTPUT_FORMATS,
+    SD3_MODELS,
+    STYLE_PRESETS,
+)
+from sd3async.models.requests import REQUEST_TYPES
 from support.pictures import picture
 
 PICTURE = picture()
@@ -104,7 +111,7 @@ def test_mode_follows_from_the_image() -> None:
             UltraRequest,
             {"strength": 0.5},
             "strength",
-            "only goes with an image",
+            "only goes with `image`",
             id="lone strength",
         ),
         pytest.param(
@@ -245,10 +252,18 @@ def test_a_request_survives_being_written_down(request_: GenerationRequest) -> N
     [
         ({"prompt": "a", "promt": "b"}, "promt", "is no field of sd3; prompt,"),
         ({"endpoint": "core", "prompt": "a", "model": "sd3.5-large"}, "model", "no field of core"),
-        ({"endpoint": "sd4", "prompt": "a"}, "endpoint", "allowed are sd3, core, ultra"),
+        (
+            {"endpoint": "sd4", "prompt": "a"},
+            "endpoint",
+            "allowed are sd3, core, ultra, upscale.fast",
+        ),
         ({"endpoint": "core"}, "prompt", "is missing"),
         ({"prompt": "a", "image": "no such file.png", "strength": 1}, "image", "no such file"),
-        ({"prompt": "a", "endpoint": ["sd3"]}, "endpoint", "allowed are sd3, core, ultra"),
+        (
+            {"prompt": "a", "endpoint": ["sd3"]},
+            "endpoint",
+            "allowed are sd3, core, ultra, upscale.fast",
+        ),
         ([("prompt", "a")], "fields", "is list; pass a mapping"),
     ],
 )
@@ -266,6 +281,10 @@ def test_a_class_refuses_another_endpoints_fields() -> None:
         CoreRequest.from_dict({"endpoint": "sd3", "prompt": "a"})
 
 
-def test_the_three_endpoints_have_a_class_each() -> None:
+def test_each_endpoint_has_a_class_and_a_row() -> None:
     """The registry is what manifests and the command line choose from."""
-    assert list(REQUEST_TYPES) == list(PATHS) == ["sd3", "core", "ultra"]
+    assert list(REQUEST_TYPES) == list(ENDPOINTS)
+    assert all(name == kind.endpoint for name, kind in REQUEST_TYPES.items())
+    prices = ENDPOINTS["sd3"].credits
+    assert isinstance(prices, Mapping)
+    assert tuple(prices) == SD3_MODELS

@@ -1,0 +1,191 @@
+"""The coroutines of the client: a signature and a docstring of each request class.
+
+Editors and `help()` read what is written, not what is computed; so it is written, but not by hand.
+"""
+
+import inspect
+import textwrap
+from collections import defaultdict
+from typing import Any
+
+import attrs
+
+from sd3async.models import fields, requests
+from sd3async.models.base import GenerationRequest, fields_of, is_sent
+from sd3async.models.images import ImageBounds
+
+_WIDTH = 100
+
+_ALIASES = {
+    fields.ASPECT_RATIOS: "AspectRatio",
+    fields.OUTPUT_FORMATS: "OutputFormat",
+    fields.ALPHA_FORMATS: "AlphaFormat",
+    fields.STYLE_PRESETS: "StylePreset",
+    fields.SD3_MODELS: "SD3Model",
+    fields.SD3_MODES: "SD3Mode",
+    fields.LIGHT_DIRECTIONS: "LightDirection",
+}
+
+_GROUPS = {
+    "": ("GenerateCalls", "Caller", "The generate endpoints, as coroutines of the client."),
+    "upscale": ("Upscale", "Group", "The same image, larger: `client.upscale`."),
+    "edit": ("Edit", "Group", "An image, changed in part: `client.edit`."),
+    "control": ("Control", "Group", "A new image, led by another: `client.control`."),
+}
+
+_HEAD = '''\
+"""The coroutine of each endpoint. Written by `python -m generators`: change the request classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sd3async.caller import Accept, Caller, Group
+from sd3async.models.control import (
+    SketchRequest,
+    StructureRequest,
+    StyleRequest,
+    StyleTransferRequest,
+)
+from sd3async.models.edit import (
+    EraseRequest,
+    InpaintRequest,
+    OutpaintRequest,
+    RemoveBackgroundRequest,
+    ReplaceBackgroundAndRelightRequest,
+    SearchAndRecolorRequest,
+    SearchAndReplaceRequest,
+)
+from sd3async.models.extras import ExtraValue
+from sd3async.models.fields import (
+    AlphaFormat,
+    AspectRatio,
+    Duration,
+    LightDirection,
+    OutputFormat,
+    SD3Mode,
+    SD3Model,
+    StylePreset,
+)
+from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
+from sd3async.models.results import GeneratedImage
+from sd3async.models.sources import ImageInput
+from sd3async.models.upscale import (
+    UpscaleConservativeRequest,
+    UpscaleCreativeRequest,
+    UpscaleFastRequest,
+)
+'''
+
+_OF_THE_CALL = {
+    "deadline": "How long the whole call may take, every wait included: seconds or a `timedelta`; "
+    "None is for ever.",
+    "to": "Stream the image into this file instead of memory.",
+    "accept": "`image/*` for the bytes as they are, or `application/json` for base64 in JSON.",
+}
+_CALL_PARAMETERS = """\
+        extra_fields: Mapping[str, ExtraValue] | None = None,
+        credits: float | None = None,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        accept: Accept = "image/*","""
+
+
+def source() -> str:
+    """Return the module."""
+    groups: dict[str, list[type[GenerationRequest]]] = defaultdict(list)
+    for name, request_type in requests.REQUEST_TYPES.items():
+        if name in requests.BUILT_IN:
+            groups[name.rpartition(".")[0]].append(request_type)
+    return "\n\n".join([_HEAD, *(_class(name, types) for name, types in groups.items())])
+
+
+def _class(group: str, request_types: list[type[GenerationRequest]]) -> str:
+    name, base, words = _GROUPS[group]
+    receiver = "self._client" if group else "self"
+    methods = "\n".join(_method(request_type, receiver) for request_type in request_types)
+    return f'class {name}({base}):\n    """{words}"""\n\n{methods}'
+
+
+def _method(request_type: type[GenerationRequest], receiver: str) -> str:
+    name = request_type.endpoint.rpartition(".")[2].replace("-", "_")
+    sent = {name: field for name, field in fields_of(request_type).items() if is_sent(field)}
+    positional = [_parameter(name, field) for name, field in sent.items() if not field.kw_only]
+    by_name = [_parameter(name, field) for name, field in sent.items() if field.kw_only]
+    parameters = "\n".join(f"        {parameter}," for parameter in [*positional, "*", *by_name])
+    arguments = "\n".join(f"            {_argument(name, field)}," for name, field in sent.items())
+    return f"""\
+    async def {name}(
+        self,
+{parameters}
+{_CALL_PARAMETERS}
+    ) -> GeneratedImage:
+{_docstring(request_type)}
+        request = {request_type.__name__}(
+{arguments}
+            extra_fields=extra_fields,
+            credits=credits,
+        )
+        return await {receiver}.generate(request, deadline=deadline, to=to, accept=accept)
+"""
+
+
+def _parameter(name: str, field: "attrs.Attribute[Any]") -> str:
+    kind = _type_of(field.validator)
+    if field.default is attrs.NOTHING:
+        return f"{name}: {kind}"
+    if isinstance(field.default, str):
+        return f'{name}: {kind} = "{field.default}"'
+    return f"{name}: {kind} | None = None"
+
+
+def _argument(name: str, field: "attrs.Attribute[Any]") -> str:
+    if not field.kw_only:
+        return name
+    if hasattr(field.default, "factory"):
+        return f'**({{}} if {name} is None else {{"{name}": {name}}})'
+    return f"{name}={name}"
+
+
+def _type_of(rule: object) -> str:
+    if isinstance(rule, fields.Choice):
+        return _ALIASES[rule.values]
+    if isinstance(rule, fields.Number):
+        return "int" if rule.whole else "float"
+    if isinstance(rule, fields.Truth):
+        return "bool"
+    return "ImageInput" if isinstance(rule, ImageBounds) else "str"
+
+
+def _docstring(request_type: type[GenerationRequest]) -> str:
+    paragraphs = inspect.cleandoc(request_type.__doc__ or "").split("\n\n")
+    told = [text for text in paragraphs if not text.startswith(("Attributes:", "Source:"))]
+    origin = [text.split("\n", 1)[1].split() for text in paragraphs if text.startswith("Source:")]
+    lines = [f'"""{told[0]}', ""]
+    for paragraph in told[1:]:
+        lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH - 8), ""]
+    lines += ["Args:", *_argument_lines(request_type), ""]
+    lines += ["Returns:", "    The image; a filtered one is returned, not raised.", ""]
+    lines += ["Raises:", "    SD3Error: As told at `SD3Client.generate`.", ""]
+    lines += ["Source:", *_wrapped(" ".join(origin[0])), '"""']
+    return "\n".join(f"        {line}".rstrip() for line in lines)
+
+
+def _argument_lines(request_type: type[GenerationRequest]) -> list[str]:
+    told = requests.field_words(request_type)
+    told["credits"] = told.pop("credits")  # last of the request's own
+    return [
+        line
+        for name, words in {**told, **_OF_THE_CALL}.items()
+        for line in _wrapped(f"{name}: {words}")
+    ]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH - 8,
+        initial_indent="    ",
+        subsequent_indent="        " if ":" in text.split(" ")[0] else "    ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
