@@ -26,7 +26,7 @@ from sd3async.cli.bulk_words import (
     tell_changes,
     verify_words,
 )
-from sd3async.cli.fields import field_options, given_fields
+from sd3async.cli.fields import field_options, given_fields, of_prompts
 from sd3async.cli.options import (
     Finite,
     check_server,
@@ -184,7 +184,7 @@ class _Order:
     metavar="DIR",
     help="Only check every image of the job in DIR: size, SHA-256, and whether it decodes.",
 )
-@field_options
+@field_options(of_prompts().values())
 @server_options
 @json_option
 def bulk(

@@ -1,17 +1,18 @@
 """`sd3async generate`: one image."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import attrs
 import click
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sd3async._threads import in_thread
+from sd3async.caller import Accept
 from sd3async.cli.exits import Interrupted, run, say
-from sd3async.cli.fields import field_options, given_fields
+from sd3async.cli.fields import field_options, given_fields, of_prompts
 from sd3async.cli.options import (
     client_from_options,
     json_option,
@@ -19,7 +20,8 @@ from sd3async.cli.options import (
     server_options,
 )
 from sd3async.cli.targets import Target
-from sd3async.models.requests import REQUEST_TYPES, GenerationRequest, request_from_dict
+from sd3async.models.base import GenerationRequest
+from sd3async.models.requests import request_from_dict
 from sd3async.models.results import GeneratedImage
 from sd3async.progress import stderr_console
 from sd3async.telemetry import (
@@ -32,80 +34,129 @@ from sd3async.telemetry import (
 )
 from sd3async.wire import ACCEPT_VALUES
 
+F = TypeVar("F", bound=Callable[..., object])
+
 
 @attrs.frozen(kw_only=True)
 class _Call:
     """What is asked of the client, besides the request."""
 
     deadline: float | None
-    accept: Literal["image/*", "application/json"]
+    accept: Accept
     base_url: str | None
     emulator: bool
+
+
+def image_options(command: F) -> F:
+    """Add the options of every command that makes one image, but for the fields.
+
+    Args:
+        command: The function that becomes the command; it hands them to `make_image`.
+    """
+    options: list[Callable[[F], F]] = [
+        click.option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where the image goes: a file, a folder, or - for stdout.  [default: a new file "
+            "named after prompt and seed]",
+        ),
+        click.option("--force", is_flag=True, help="Replace the file if it is there already."),
+        click.option(
+            "--deadline",
+            type=float,
+            metavar="SECONDS",
+            help="Give up after so long, every wait included.",
+        ),
+        click.option(
+            "--accept",
+            type=click.Choice(ACCEPT_VALUES),
+            default=ACCEPT_VALUES[0],
+            show_default=True,
+            help="Whether the answer is the image itself or JSON that holds it.",
+        ),
+        server_options,
+        json_option,
+    ]
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
+def make_image(
+    endpoint: str,
+    options: dict[str, Any],
+    *,
+    output: str | None,
+    force: bool,
+    deadline: float | None,
+    accept: Accept,
+    base_url: str | None,
+    emulator: bool,
+    as_json: bool,
+) -> None:
+    """Generate one image and print its file's name.
+
+    Args:
+        endpoint: The endpoint's name.
+        options: The fields, as `field_options` and `field_arguments` give them.
+        output: The value of `-o`.
+        force: The value of `--force`.
+        deadline: The value of `--deadline` [s].
+        accept: The value of `--accept`.
+        base_url: The value of `--base-url`.
+        emulator: The value of `--emulator`.
+        as_json: The value of `--json`.
+
+    Raises:
+        click.UsageError: The options contradict each other.
+        InvalidRequestError: A field is no good.
+    """
+    target = Target(output, force)
+    if as_json and target.is_stdout:
+        raise click.UsageError("-o - and --json both want stdout; give one of them")
+    call = _Call(deadline=deadline, accept=accept, base_url=base_url, emulator=emulator)
+    given = given_fields(options)
+    target.settle_format(given)
+    if "prompt" in given:
+        given["prompt"] = _read_prompt(given["prompt"])
+    request = request_from_dict(given, endpoint=endpoint)
+    target.check()
+    image = _generate(request, target, call)
+    _tell(image, emulated=emulator, as_json=as_json)
 
 
 @click.command()
 @click.argument("prompt")
 @click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    help="Where the image goes: a file, a folder, or - for stdout.  [default: a new file named "
-    "after prompt and seed]",
-)
-@click.option("--force", is_flag=True, help="Replace the file if it is there already.")
-@click.option(
     "--endpoint",
-    type=click.Choice(list(REQUEST_TYPES)),
+    type=click.Choice(list(of_prompts())),
     default="sd3",
     show_default=True,
     help="Which generator to use.",
 )
-@field_options
-@click.option(
-    "--deadline",
-    type=float,
-    metavar="SECONDS",
-    help="Give up after so long, every wait included.",
-)
-@click.option(
-    "--accept",
-    type=click.Choice(ACCEPT_VALUES),
-    default=ACCEPT_VALUES[0],
-    show_default=True,
-    help="Whether the answer is the image itself or JSON that holds it.",
-)
-@server_options
-@json_option
-def generate(
-    *,
-    prompt: str,
-    output: str | None,
-    force: bool,
-    endpoint: str,
-    deadline: float | None,
-    accept: Literal["image/*", "application/json"],
-    base_url: str | None,
-    emulator: bool,
-    as_json: bool,
-    **fields: Any,
-) -> None:
+@field_options(of_prompts().values())
+@image_options
+def generate(*, endpoint: str, **options: Any) -> None:
     r"""Generate one image from PROMPT (- reads it from stdin) and print its file's name.
 
     \b
     sd3async generate "a lighthouse at dusk" --seed 7 -o lighthouse.png
     sd3async generate "in winter" --image lighthouse.png --strength 0.6
     """
-    target = Target(output, force)
-    if as_json and target.is_stdout:
-        raise click.UsageError("-o - and --json both want stdout; give one of them")
-    call = _Call(deadline=deadline, accept=accept, base_url=base_url, emulator=emulator)
-    given = given_fields(fields)
-    target.settle_format(given)
-    given["prompt"] = _read_prompt(prompt)
-    request = request_from_dict(given, endpoint=endpoint)
-    target.check()
-    image = _generate(request, target, call)
-    _tell(image, emulated=emulator, as_json=as_json)
+    run_with_options(endpoint, options)
+
+
+def run_with_options(endpoint: str, options: dict[str, Any]) -> None:
+    """Hand what a command got to `make_image`, the fields apart from the rest.
+
+    Args:
+        endpoint: The endpoint's name.
+        options: All keywords of the command.
+    """
+    names = ("output", "force", "deadline", "accept", "base_url", "emulator", "as_json")
+    own = {name: options.pop(name) for name in names}
+    make_image(endpoint, options, **own)
 
 
 def _read_prompt(prompt: str) -> str:

@@ -15,15 +15,22 @@ from sd3async.cli import exits
 _COMMANDS = {
     "demo": "See a whole job run, without a key: the embedded server, faults and all.",
     "generate": "Generate one image.",
+    "upscale": "Make an image larger.",
+    "edit": "Change an image in part: erase, inpaint, outpaint, replace, recolour, relight.",
+    "control": "Draw by a sketch, a structure or a style.",
     "bulk": "Run a durable job over a file of prompts; the same command again resumes it.",
     "bench": "Measure how concurrency behaves, and report it.",
     "emulator": "Run the emulator on its own.",
     "balance": "Show the credits left.",
+    "prices": "Show the documented prices.",
     "limits": "Show the rate limits that processes share: who sends what, frozen until when.",
 }
-"""Each is the name of a module here and of the command in it. The help texts stand here too, so
+"""Each is the name of a module here and of the command in it, but for the groups of endpoints,
+which are made of the request classes. The help texts stand here too, so
 that listing them imports none."""
 
+
+_GROUPS = ("upscale", "edit", "control")
 
 _SILENT = logging.NullHandler()
 
@@ -39,6 +46,11 @@ class Program(click.Group):
         """Return a command, importing it."""
         if cmd_name not in _COMMANDS:
             return None
+        _import_endpoints()
+        if cmd_name in _GROUPS:
+            from sd3async.cli.groups import group_of
+
+            return group_of(cmd_name, _COMMANDS[cmd_name])
         command = getattr(importlib.import_module(f"sd3async.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         _keep_lines(command)
@@ -76,6 +88,16 @@ def _allow_any_letter() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def _import_endpoints() -> None:
+    """Import the modules that `$SD3ASYNC_ENDPOINTS` names: those that register endpoints."""
+    names = os.environ.get("SD3ASYNC_ENDPOINTS", "").split(",")
+    for name in filter(None, map(str.strip, names)):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise click.UsageError(f"SD3ASYNC_ENDPOINTS: cannot import {name}: {error}") from error
 
 
 def _keep_lines(command: click.Command) -> None:

@@ -107,7 +107,7 @@ class Target:
 
     def _name(self, image: GeneratedImage) -> Path:
         seed = "" if image.seed is None else f"-{image.seed}"
-        stem = f"{_slug(image.request.prompt)}{seed}"
+        stem = f"{_slug(image.request.prompt or image.request.endpoint)}{seed}"
         suffix = _SUFFIX_OF_TYPE.get(image.content_type, "")
         folder = self._folder or Path()
         path = folder / f"{stem}{suffix}"

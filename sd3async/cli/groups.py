@@ -1,0 +1,53 @@
+"""`sd3async upscale|edit|control …`: a subcommand for each endpoint, made of its request class."""
+
+import inspect
+from functools import partial
+from typing import Any
+
+import click
+
+from sd3async.cli.fields import field_arguments, field_options
+from sd3async.cli.generate import image_options, run_with_options
+from sd3async.endpoints import ENDPOINTS
+from sd3async.models.base import GenerationRequest, required
+from sd3async.models.requests import REQUEST_TYPES, field_words
+
+
+def group_of(name: str, words: str) -> click.Group:
+    """Return the command of a group of endpoints.
+
+    Args:
+        name: What the endpoints' names begin with.
+        words: What they do.
+    """
+    group = click.Group(name, help=words)
+    for endpoint, request_type in REQUEST_TYPES.items():
+        topic, _, short = endpoint.rpartition(".")
+        if topic == name:
+            group.add_command(_command(short, request_type))
+    return group
+
+
+def _command(name: str, request_type: type[GenerationRequest]) -> click.Command:
+    def run(endpoint: str, **options: Any) -> None:
+        run_with_options(endpoint, options)
+
+    callback = partial(run, request_type.endpoint)
+    add_fields = field_options([request_type])
+    decorated = field_arguments(request_type)(add_fields(image_options(callback)))
+    return click.command(name, help=_help(request_type), short_help=_summary(request_type))(
+        decorated
+    )
+
+
+def _help(request_type: type[GenerationRequest]) -> str:
+    words = field_words(request_type)
+    arguments = [f"{name.upper()}: {words[name]}" for name in required(request_type)]
+    rules = " ".join(rule.words() for rule in request_type.between)
+    price = f"{ENDPOINTS[request_type.endpoint].price():g} credits."
+    paragraphs = [_summary(request_type), *arguments, rules, price]
+    return "\n\n".join(filter(None, paragraphs)).replace("`", "")
+
+
+def _summary(request_type: type[GenerationRequest]) -> str:
+    return inspect.cleandoc(request_type.__doc__ or "").partition("\n")[0]
