@@ -87,7 +87,7 @@ def encode(fields: Mapping[str, str], uploads: Mapping[str, Upload] | None = Non
     body = MultipartBody(boundary, tuple(blocks))
     if body.length > MAX_BODY_BYTES:
         raise refuse(
-            next(iter(uploads or {}), "prompt"),
+            max(uploads, key=lambda name: uploads[name].size) if uploads else "prompt",
             f"makes the whole request {body.length:,} bytes; at most {MAX_BODY_BYTES:,} "
             "(10 MiB) are allowed",
         )

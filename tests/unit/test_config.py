@@ -315,3 +315,35 @@ async def test_trace_configs_belong_to_a_session_of_our_own() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(InvalidRequestError, match="give it to the session you pass"):
             SD3Client(KEY, session=session, trace_configs=[aiohttp.TraceConfig()])
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        *[({name: "x"}, "sets itself") for name in ("Authorization", "HOST", "content-length")],
+        *[({name: "x"}, "sets itself") for name in ("content-type", "Accept", "transfer-encoding")],
+        ({"x y": "z"}, "no name of a header"),
+        ({"": "z"}, "no name of a header"),
+        ({"x:": "z"}, "no name of a header"),
+        ({7: "z"}, "no name of a header"),
+        ({"x": "a\r\nauthorization: b"}, "cannot be sent"),
+        ({"x": 7}, "cannot be sent"),
+        ({"x": "y" * 8_001}, "cannot be sent"),
+        ([("x", "y")], "is list; pass a mapping"),
+    ],
+    ids=repr,
+)
+def test_extra_headers_are_none_of_the_clients_own(headers: Any, words: str) -> None:
+    """One of them would replace the key, or forge a second request."""
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        SD3Client("sk-test", extra_headers=headers)
+
+    assert caught.value.field == "extra_headers"
+    assert "authorization: b" not in str(caught.value)
+
+
+def test_the_values_of_extra_headers_are_never_shown() -> None:
+    """A gateway's own key may be among them."""
+    client = SD3Client("sk-test", extra_headers={"x-gateway-key": "hush"})
+
+    assert "hush" not in repr(vars(client))

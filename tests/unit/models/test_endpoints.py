@@ -122,7 +122,7 @@ IMAGES = [
     ),
 ]
 
-COMPANY = {
+COMPANY: dict[str, dict[str, Any]] = {
     "strength": {"image": PICTURE},
     "light_source_strength": {"light_source_direction": "left"},
     "image": {"strength": 0.5},
@@ -299,7 +299,9 @@ def test_what_does_not_go_is_told_in_a_sentence(
 )
 def test_one_of_two_is_enough_and_both_are_taken(fields: dict[str, Any]) -> None:
     """The document says "and/or" of the background, and needs one light for its strength."""
-    assert make("edit.replace-background-and-relight", **fields)
+    request = make("edit.replace-background-and-relight", **fields)
+
+    assert request.credits == 8
 
 
 @pytest.mark.parametrize("value", [True, "true", "TRUE"])
@@ -313,11 +315,12 @@ def test_yes_has_the_words_of_python_and_of_the_api(value: Any) -> None:
 def test_two_fields_may_hold_the_same_picture_and_keep_their_names() -> None:
     """A mask is often made of the image itself."""
     stream = OneWayStream(picture())
-    request = make("edit.inpaint", image=PICTURE, mask=PICTURE)
+    same = make("edit.inpaint", image=PICTURE, mask=PICTURE)
+    streamed = make("edit.inpaint", mask=stream)
 
-    assert [name for name, _ in request.images()] == ["image", "mask"]
+    assert [name for name, _ in same.images()] == ["image", "mask"]
+    assert [name for name, _ in streamed.images()] == ["image", "mask"]
     assert refusal("edit.inpaint", mask=b"no image").field == "mask"
-    assert make("edit.inpaint", mask=stream)
 
 
 def test_what_an_endpoint_does_not_take_reads_as_nothing() -> None:

@@ -12,7 +12,7 @@ from support.pictures import picture
 
 def test_extra_fields_are_sent_as_they_are() -> None:
     """A parameter of next month must not wait for a release."""
-    extras = {"guidance": "high", "steps": 30, "cfg[scale]": 7.5, "hdr": True}
+    extras: dict[str, Any] = {"guidance": "high", "steps": 30, "cfg[scale]": 7.5, "hdr": True}
     fields = form_fields(SD3Request("a", extra_fields=extras))
 
     assert fields["guidance"] == "high"

@@ -30,7 +30,9 @@ def tidy() -> Iterator[None]:
 def declare(name: str = "acme.poster", path: str = "/v2beta/poster", **row: Any) -> Any:
     """Register an endpoint, as a user's module does."""
 
-    @register_endpoint(path, **({"credits": 4} | row))
+    own: dict[str, Any] = {"credits": 4, **row}
+
+    @register_endpoint(path, **own)
     @attrs.frozen(kw_only=True)
     class PosterRequest(GenerationRequest):
         """Draw a poster."""
@@ -59,10 +61,11 @@ def test_a_declared_endpoint_is_known_like_any_other() -> None:
 
 def test_a_notebook_may_run_its_cell_again() -> None:
     """The second class takes the place of the first."""
-    first, second = declare(), declare(credits=7)
+    first: Any = declare()
+    second: Any = declare(credits=7)
 
     assert first is not second
-    assert type(request_from_dict({"endpoint": "acme.poster", "prompt": "a"})) is second
+    assert isinstance(request_from_dict({"endpoint": "acme.poster", "prompt": "a"}), second)
     assert second("a").credits == 7
 
 
