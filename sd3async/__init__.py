@@ -62,7 +62,7 @@ from sd3async.models.fields import (
 )
 from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
 from sd3async.models.requests import register_endpoint, request_from_dict
-from sd3async.models.results import GeneratedImage, Outcome, Timings
+from sd3async.models.results import GeneratedImage, Outcome, PendingImage, Timings
 from sd3async.models.upscale import (
     UpscaleConservativeRequest,
     UpscaleCreativeRequest,
@@ -96,6 +96,7 @@ __all__ = [
     "OutputFormat",
     "PayloadTooLargeError",
     "PaymentRequiredError",
+    "PendingImage",
     "PermissionDeniedError",
     "RateLimit",
     "RateLimitError",

@@ -175,7 +175,8 @@ class Call(Generic[T]):
                 self.end(error)
 
     async def permit(self, *, retry: bool, key: int | None = None) -> Permit:
-        """Wait for leave to send one request, with one key or with any."""
+        """Wait for leave to send one request, with one key or with any that will do."""
+        key = self._exchange.key if key is None else key
         return await self._session.limiter.acquire(
             retry=retry, key=key, is_upload=self._exchange.is_upload
         )
@@ -195,6 +196,12 @@ class Call(Generic[T]):
     def is_cancelled(self) -> bool:
         """Whether it is to end, though its task has yet to hear of it."""
         return self._cancelled_so_far() > self._cancellations
+
+    @property
+    def key(self) -> int:
+        """The place of the key that is being used."""
+        assert self._attempt is not None
+        return self._attempt.permit.key
 
     def timings(self) -> Timings:
         """Return where the time went, up to now."""
@@ -291,13 +298,15 @@ class Call(Generic[T]):
             )
 
     async def _refusal(self, answer: Answer) -> APIError:
-        return read_error(
+        error = read_error(
             answer.status,
             answer.headers,
             await answer.read_error_body(),
             secrets=self.secrets,
             now=self.clock.time(),
         )
+        self._exchange.explain(error)
+        return error
 
     def _failed(self, error: Exception, seconds: float) -> None:
         is_refusal = isinstance(error, RateLimitError)
@@ -307,6 +316,7 @@ class Call(Generic[T]):
             self._has_another_key = self._session.limiter.retire(self._attempt.permit.key)
         self._uncounted += is_refusal or is_key_gone
         if isinstance(error, SD3Error):
+            error.may_be_charged &= self._exchange.is_generation
             is_doubtful = error.may_be_charged
         else:  # the disk's, or of a middleware of the caller's
             is_doubtful = self._attempt is not None and self._attempt.is_doubtful
@@ -321,7 +331,7 @@ class Call(Generic[T]):
         if not isinstance(error, SD3Error):
             return False
         if isinstance(error, AuthenticationError | PaymentRequiredError):
-            wanted = self._has_another_key
+            wanted = self._has_another_key and self._exchange.key is None
         else:
             wanted = self._options.retry.allows_another(
                 error, attempts=self.attempts - self._uncounted, lockouts=self._lockouts

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sd3async.exchange import OnWhole
+from sd3async.exchange import OnAttempt, OnWhole
 from sd3async.models.base import GenerationRequest
 from sd3async.models.fields import Duration
 from sd3async.models.results import GeneratedImage
@@ -23,6 +23,7 @@ class Caller(ABC):
         deadline: Duration | None = None,
         to: str | Path | None = None,
         on_whole: OnWhole | None = None,
+        on_attempt: OnAttempt | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
         """Generate one image: see `SD3Client.generate`."""

@@ -1,8 +1,10 @@
 """The client: coroutines that turn a prompt into an image."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import attrs
@@ -13,17 +15,19 @@ from sd3async.call import Options
 from sd3async.caller import Accept
 from sd3async.calls import Control, Edit, GenerateCalls, Upscale
 from sd3async.config import Timeouts
-from sd3async.errors import TransportError
-from sd3async.exchange import Balance, Exchange, Generation, OnAttempt, OnWhole
+from sd3async.endpoints import POLL_SECONDS
+from sd3async.errors import NotEnoughTimeError, TransportError
+from sd3async.exchange import Balance, Exchange, Generation, OnAttempt, OnWhole, Start
 from sd3async.limiter import LimiterState, RateLimit, read_share
-from sd3async.models.base import GenerationRequest
-from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse
-from sd3async.models.results import GeneratedImage
+from sd3async.models.base import GenerationRequest, StartedRequest
+from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse, shown
+from sd3async.models.results import GeneratedImage, PendingImage
 from sd3async.models.targets import check_target
 from sd3async.retry import RetryPolicy
 from sd3async.session import Session
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
 from sd3async.transport import Transport
+from sd3async.waiting import Waiting
 from sd3async.wire import ACCEPT_VALUES, MAX_IMAGE_BYTES
 
 T = TypeVar("T")
@@ -336,13 +340,17 @@ class SD3Client(GenerateCalls):
         Source:
             Stable Image API, v2beta.
         """
-        check_type(
-            "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
-        )
-        if accept not in ACCEPT_VALUES:
-            raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
-        request = request.for_service(self._session.service.default_model)
+        request = self._ready(request, accept)
         path = None if to is None else check_target(to, request.output_format)
+        if request.row.answer == "started":
+            return await self._start_and_wait(
+                request,
+                deadline=deadline,
+                on_attempt=on_attempt,
+                to=path,
+                on_whole=on_whole,
+                accept=accept,
+            )
         generation = Generation(
             request,
             path=path,
@@ -356,6 +364,128 @@ class SD3Client(GenerateCalls):
         except TransportError as error:
             error.request = request
             raise
+
+    async def start(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Duration | None = None,
+        on_attempt: OnAttempt | None = None,
+    ) -> PendingImage:
+        """Start an image that the service makes in its own time, and do not wait for it.
+
+        Only for the endpoints that answer so: `upscale.creative` and
+        `edit.replace-background-and-relight`.
+
+        Args:
+            request: What to generate.
+            deadline: How long the start may take: seconds or a `timedelta`; None is for ever.
+            on_attempt: As for `generate`; looking for the image is no such attempt.
+
+        Returns:
+            What was started, for `result`: now or within 24 hours, here or in another process
+            that has the same key. It is charged.
+
+        Raises:
+            InvalidRequestError: The endpoint answers with the image itself; use `generate`.
+            SD3Error: As told at `generate`.
+        """
+        request = self._ready(request, ACCEPT_VALUES[0])
+        if request.row.answer != "started":
+            raise refuse("request", f"{request.endpoint} answers with the image; use generate")
+        try:
+            started = await self._call(Start(request, on_attempt=on_attempt), deadline)
+        except TransportError as error:
+            error.request = request
+            raise
+        return PendingImage(
+            id=started.id,
+            request=request,
+            service=self.base_url,
+            key=self._session.names[started.key],
+            started_at=self._session.clock.time(),
+            credits=request.credits,
+            attempts=started.attempts,
+            unknown_charges=started.unknown_charges,
+        )
+
+    async def result(
+        self,
+        pending: PendingImage | str,
+        *,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        on_whole: OnWhole | None = None,
+        accept: Accept = "image/*",
+    ) -> GeneratedImage:
+        """Wait for an image that was started, looking for it every 10 s.
+
+        Each look waits for the rate limit and is retried like any request, and costs nothing.
+
+        Args:
+            pending: What `start` returned, or an id alone: then each key of a pool is tried.
+            deadline: How long the whole wait may take: seconds or a `timedelta`; None is for ever.
+            to: As for `generate`.
+            on_whole: As for `generate`.
+            accept: As for `generate`.
+
+        Returns:
+            The image. Fetched by an id alone, its request and price are not known.
+
+        Raises:
+            InvalidRequestError: It was started with another key or at another service.
+            NotEnoughTimeError: It is not ready, and the next look would pass the deadline.
+            APIError: 404 after 24 hours, and to another key than the one that started it.
+            SD3Error: As told at `generate`; its `pending` is what to try again with.
+
+        Source:
+            GET /v2beta/results/{id}: "no more than once every 10 seconds", kept for 24 hours.
+        """
+        _check_accept(accept)
+        wanted = pending if isinstance(pending, PendingImage) else _pending_of_id(pending)
+        path = None
+        if to is not None:
+            is_told = isinstance(pending, PendingImage)
+            path = check_target(to, wanted.request.output_format if is_told else None)
+        waiting = Waiting(
+            self._session,
+            self._options,
+            user=self,
+            pending=wanted,
+            deadline=config.read_deadline(deadline),
+        )
+        return await waiting.image(path=path, on_whole=on_whole, accept=accept)
+
+    async def _start_and_wait(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Duration | None,
+        on_attempt: OnAttempt | None,
+        **options: Any,
+    ) -> GeneratedImage:
+        seconds = config.read_deadline(deadline)
+        began = self._session.clock.monotonic()
+        if seconds is not None and seconds <= POLL_SECONDS:
+            raise NotEnoughTimeError(
+                f"{request.endpoint} is looked for {POLL_SECONDS:g} s after its start, which passes "
+                f"the deadline of {seconds:g} s",
+                wait=POLL_SECONDS,
+            )
+        pending = await self.start(request, deadline=seconds, on_attempt=on_attempt)
+        waited = self._session.clock.monotonic() - began
+        left = None if seconds is None else max(math.ulp(0), seconds - waited)
+        image = await self.result(pending, deadline=left, **options)
+        total = self._session.clock.monotonic() - began
+        return attrs.evolve(image, timings=attrs.evolve(image.timings, total=total))
+
+    def _ready(self, request: GenerationRequest, accept: str) -> GenerationRequest:
+        """Check what to generate, and return it as it is sent."""
+        check_type(
+            "request", request, GenerationRequest, "a request value, or use client.sd3(prompt)"
+        )
+        _check_accept(accept)
+        return request.for_service(self._session.service.default_model)
 
     async def balance(self, *, deadline: Duration | None = None) -> float:
         """Return the credits left on the account.
@@ -377,6 +507,19 @@ class SD3Client(GenerateCalls):
     async def _call(self, exchange: Exchange[T], deadline: Duration | None) -> T:
         seconds = config.read_deadline(deadline)
         return await self._session.call(exchange, self._options, user=self, deadline=seconds)
+
+
+def _check_accept(accept: str) -> None:
+    if accept not in ACCEPT_VALUES:
+        raise refuse("accept", f"is {accept!r}; allowed are {', '.join(ACCEPT_VALUES)}")
+
+
+def _pending_of_id(value: object) -> PendingImage:
+    """Return what is known of an image by its id alone: nothing else."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w-]{1,200}", value, re.ASCII):
+        raise refuse("pending", f"is {shown(value)}; a PendingImage or an id is needed")
+    request = StartedRequest(credits=0)
+    return PendingImage(id=value, request=request, service="", key="", started_at=0.0, credits=0.0)
 
 
 def _is_tracing(value: object) -> bool:

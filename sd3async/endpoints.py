@@ -93,6 +93,8 @@ ENDPOINTS: dict[str, Endpoint] = {
 BALANCE_PATH = "/v1/user/balance"
 RESULTS_PATH = "/v2beta/results"
 """Where what an endpoint has started is fetched, by its id."""
+POLL_SECONDS = 10.0
+"""Between two looks for a result. Source: "no more than once every 10 seconds"."""
 
 EMULATOR_HEADER = "x-emulator"
 """In every answer of this package's emulator, and in none of a service."""

@@ -52,11 +52,14 @@ class SD3Error(Exception):
             nothing was sent.
         note: A remark on why no further attempt was made; empty when there is none.
         may_be_charged: Whether the service may have done the work, and billed it, all the same.
+        pending: The `PendingImage` of a generation that had been started, or None: the image may
+            still be fetched with `SD3Client.result`.
     """
 
     history: tuple[FailedAttempt, ...] = ()
     note: str = ""
     may_be_charged: bool = False
+    pending: Any = None
 
     def __init__(self, message: str = "", **facts: Any) -> None:
         super().__init__(message)

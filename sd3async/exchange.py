@@ -6,20 +6,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import attrs
 
+from sd3async._clock import Clock
 from sd3async._files import disk_words
-from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, ENDPOINTS
-from sd3async.errors import RequestTimeoutError
+from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, RESULTS_PATH
+from sd3async.errors import APIError, RequestTimeoutError
 from sd3async.models.base import GenerationRequest
-from sd3async.models.results import GeneratedImage, Timings
+from sd3async.models.results import GeneratedImage, PendingImage, Timings
 from sd3async.models.sources import Upload, prepare
 from sd3async.multipart import MultipartBody, encode
 from sd3async.sinks import open_sink
+from sd3async.telemetry import Event, Started
 from sd3async.transport import Answer, Message
-from sd3async.wire import ImageReader, form_fields, read_balance
+from sd3async.wire import ImageReader, form_fields, read_balance, read_started
 
 T = TypeVar("T")
 
@@ -31,9 +33,19 @@ OnAttempt: TypeAlias = Callable[[], Awaitable[object]]
 class Told(Protocol):
     """What a call can tell of itself so far."""
 
+    clock: Clock
     secrets: tuple[str, ...]
     attempts: int
     unknown_charges: int
+
+    @property
+    def key(self) -> int:
+        """The place of the key that is being used."""
+        ...
+
+    def tell(self, event: type[Event], at: float, **facts: object) -> None:
+        """Tell the observers of an event."""
+        ...
 
     def timings(self) -> Timings:
         """Return where the time went, up to now."""
@@ -51,6 +63,8 @@ class Exchange(ABC, Generic[T]):
         is_generation: Whether the service has to work before it answers.
         is_replayable: Whether the message can be sent again.
         is_upload: Whether the message takes time to leave.
+        key: The place of the only key that will do; None for any.
+        on_attempt: Awaited before each attempt.
     """
 
     endpoint: str
@@ -58,6 +72,8 @@ class Exchange(ABC, Generic[T]):
     is_generation: bool = False
     is_replayable: bool = True
     is_upload: bool = False
+    key: int | None = None
+    on_attempt: OnAttempt | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,11 +82,16 @@ class Exchange(ABC, Generic[T]):
         pass
 
     async def about_to_send(self) -> None:
-        """Do what has to be done before each attempt."""
+        """Let the caller note that an attempt will be sent."""
+        if self.on_attempt is not None:
+            await self.on_attempt()
 
     @abstractmethod
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return what to send: a fresh one for each attempt."""
+
+    def explain(self, error: APIError) -> None:
+        """Add to a refusal what only this kind of call knows."""
 
     @abstractmethod
     async def read(self, answer: Answer, call: Told) -> T:
@@ -95,19 +116,19 @@ class Balance(Exchange[float]):
         return read_balance(answer.status, await answer.read())
 
 
-class Generation(Exchange[GeneratedImage]):
-    """One image.
+class _ImageExchange(Exchange[T]):
+    """An exchange whose answer is, or will be, an image.
 
     Args:
-        request: What to generate.
+        request: What the image is of.
         path: The file to stream it into; None keeps it in memory.
         on_whole: As for `SD3Client.generate`.
-        on_attempt: As for `SD3Client.generate`.
         accept: The `accept` header.
         max_bytes: The largest image to take in [bytes].
     """
 
-    is_generation = True
+    _loss = "is lost"
+    """What it means that an image could not be kept."""
 
     def __init__(
         self,
@@ -115,41 +136,25 @@ class Generation(Exchange[GeneratedImage]):
         *,
         path: Path | None,
         on_whole: OnWhole | None,
-        on_attempt: OnAttempt | None,
         accept: str,
         max_bytes: int,
     ) -> None:
-        self.endpoint = request.endpoint
-        self.credits = request.credits
         self._request = request
+        self._price = request.credits
         self._accept = accept
         self._max_bytes = max_bytes
         self._path = path
         self._on_whole = on_whole
-        self._on_attempt = on_attempt
         self._sink = open_sink(path)
 
     async def __aenter__(self) -> Self:
-        self._body = await _lay_out(self._request)
-        self.is_replayable = self._body.is_replayable
-        self.is_upload = self._body.has_uploads
         await self._sink.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._sink.__aexit__(*_)
 
-    async def about_to_send(self) -> None:
-        """Let the caller note that it will be."""
-        if self._on_attempt is not None:
-            await self._on_attempt()
-
-    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
-        """Return a POST of the form; its images are read anew each time."""
-        url = base_url + ENDPOINTS[self.endpoint].path
-        return Message("POST", url, {**headers, "accept": self._accept}, self._body)
-
-    async def read(self, answer: Answer, call: Told) -> GeneratedImage:
+    async def _receive(self, answer: Answer, call: Told) -> GeneratedImage:
         """Stream the image to where it belongs."""
         reader = ImageReader(
             answer.status, answer.headers, max_bytes=self._max_bytes, secrets=call.secrets
@@ -168,7 +173,7 @@ class Generation(Exchange[GeneratedImage]):
         except RequestTimeoutError:  # an OSError too, by Python's tree
             raise
         except OSError as error:
-            paid = f"the image was paid for ({self.credits:g} credits) and is lost"
+            paid = f"the image was paid for ({self._price:g} credits) and {self._loss}"
             words = f"{disk_words(error)}: {paid}"
             raise OSError(error.errno or errno.EIO, words, str(self._path)) from error
         in_memory = None if isinstance(kept, Path) else kept
@@ -183,11 +188,157 @@ class Generation(Exchange[GeneratedImage]):
             finish_reason=reader.finish_reason,
             request_id=reader.request_id,
             request=self._request,
-            credits=self.credits,
+            credits=self._price,
             attempts=call.attempts,
             unknown_charges=call.unknown_charges,
             emulated=EMULATOR_HEADER in answer.headers,
             timings=call.timings(),
+        )
+
+
+class Generation(_ImageExchange[GeneratedImage]):
+    """One image, which is the answer: further arguments as for every `_ImageExchange`.
+
+    Args:
+        request: What to generate.
+        on_attempt: As for `SD3Client.generate`.
+    """
+
+    is_generation = True
+
+    def __init__(
+        self, request: GenerationRequest, *, on_attempt: OnAttempt | None, **options: Any
+    ) -> None:
+        super().__init__(request, **options)
+        self.on_attempt = on_attempt
+        self.endpoint = request.endpoint
+        self.credits = request.credits
+
+    async def __aenter__(self) -> Self:
+        self._body = await _lay_out(self._request)
+        self.is_replayable = self._body.is_replayable
+        self.is_upload = self._body.has_uploads
+        return await super().__aenter__()
+
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return a POST of the form; its images are read anew each time."""
+        url = base_url + self._request.row.path
+        return Message("POST", url, {**headers, "accept": self._accept}, self._body)
+
+    async def read(self, answer: Answer, call: Told) -> GeneratedImage:
+        """Stream the image to where it belongs."""
+        return await self._receive(answer, call)
+
+
+@attrs.frozen(kw_only=True)
+class StartedAnswer:
+    """What the answer of an endpoint that only starts a generation says, and what it took.
+
+    Attributes:
+        id: By which the image is fetched.
+        key: The place of the key that started it.
+        attempts: How many attempts it took.
+        unknown_charges: How many of them may have started another.
+    """
+
+    id: str
+    key: int
+    attempts: int
+    unknown_charges: int
+
+
+class Start(Exchange[StartedAnswer]):
+    """The start of one image that will be fetched later.
+
+    Args:
+        request: What to generate.
+        on_attempt: As for `SD3Client.generate`.
+
+    Source:
+        POST /v2beta/stable-image/upscale/creative and others: 200 with an `id`. (202 elsewhere.)
+    """
+
+    is_generation = True
+
+    def __init__(self, request: GenerationRequest, *, on_attempt: OnAttempt | None) -> None:
+        self.on_attempt = on_attempt
+        self.endpoint = request.endpoint
+        self.credits = request.credits
+        self._request = request
+
+    async def __aenter__(self) -> Self:
+        self._body = await _lay_out(self._request)
+        self.is_replayable = self._body.is_replayable
+        self.is_upload = self._body.has_uploads
+        return self
+
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return a POST of the form; its images are read anew each time."""
+        url = base_url + self._request.row.path
+        return Message("POST", url, {**headers, "accept": "application/json"}, self._body)
+
+    async def read(self, answer: Answer, call: Told) -> StartedAnswer:
+        """Read the id, and tell of it at once."""
+        started = read_started(answer.status, await answer.read(), call.secrets)
+        call.tell(Started, call.clock.monotonic(), id=started, key=call.key)
+        return StartedAnswer(
+            id=started, key=call.key, attempts=call.attempts, unknown_charges=call.unknown_charges
+        )
+
+
+class Fetch(_ImageExchange[GeneratedImage | None]):
+    """One look for an image that was started: None while it is not ready.
+
+    Looking costs nothing, and may be done again. Further arguments as for every `_ImageExchange`.
+
+    Args:
+        pending: What was started.
+        key: The place of the key to look with.
+
+    Source:
+        GET /v2beta/results/{id}.
+    """
+
+    endpoint = "results"
+    _loss = "is kept by the service for 24 hours: fetch it again"
+
+    def __init__(
+        self,
+        pending: PendingImage,
+        *,
+        key: int,
+        path: Path | None,
+        on_whole: OnWhole | None,
+        accept: str,
+        max_bytes: int,
+    ) -> None:
+        super().__init__(
+            pending.request, path=path, on_whole=on_whole, accept=accept, max_bytes=max_bytes
+        )
+        self.key = key
+        self._pending = pending
+
+    def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
+        """Return a GET, which costs nothing."""
+        url = f"{base_url}{RESULTS_PATH}/{self._pending.id}"
+        return Message("GET", url, {**headers, "accept": self._accept})
+
+    def explain(self, error: APIError) -> None:
+        """Say what a 404 may mean."""
+        if error.status == 404:
+            error.note = "a result is kept for 24 hours, and given only to the key that started it"
+
+    async def read(self, answer: Answer, call: Told) -> GeneratedImage | None:
+        """Return the image, if it is ready."""
+        if answer.status == 202:
+            await answer.read()  # to its end, or the connection could not be used again
+            return None
+        image = await self._receive(answer, call)
+        return attrs.evolve(
+            image,
+            credits=self._pending.credits,
+            attempts=self._pending.attempts,
+            unknown_charges=self._pending.unknown_charges,
         )
 
 

@@ -1,8 +1,10 @@
 """The session manager: what a client and its variants share, and the calls they have under way."""
 
 import asyncio
+import hashlib
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from sd3async import config
@@ -36,6 +38,7 @@ class Session:
 
     Attributes:
         headers: The request headers of each key.
+        names: A name for each key, from which nobody can tell the key.
         slots: Held from before the first permit of a call to the end of its last attempt.
         limiter: Grants the permits of all keys.
         freezes: How many times a 429 has stopped a key.
@@ -55,6 +58,7 @@ class Session:
     ) -> None:
         self.keys = keys
         self.headers = tuple(_headers(key) for key in keys)
+        self.names = tuple(map(_name, keys))
         self.service = service
         self.rate_limit = rate_limit
         self.transport = transport
@@ -71,6 +75,7 @@ class Session:
         self._numbers = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._calls: dict[Call[Any], object] = {}  # and who made each
+        self._pauses: dict[asyncio.Timeout, object] = {}  # and who makes each
         self._entered: Counter[object] = Counter()  # how often each user is inside `async with`
         self._is_to_close = False
 
@@ -96,6 +101,31 @@ class Session:
             call.over.set_result(None)
             if self._is_to_close and not self._calls:
                 await self._close_if_unused()
+
+    async def pause(self, seconds: float, *, user: object) -> None:
+        """Wait between two calls of a user; its leaving ends that too.
+
+        Raises:
+            ClientClosedError: The user left meanwhile.
+        """
+        self._enter_loop()
+        pause = asyncio.timeout(None)
+        try:
+            async with pause:
+                self._pauses[pause] = user
+                await self.clock.sleep(seconds)
+        except TimeoutError as error:
+            raise ClientClosedError("the client was closed while it waited for a result") from error
+        finally:
+            self._pauses.pop(pause, None)
+
+    def places_of(self, key: str) -> Sequence[int]:
+        """Return the places of the key of a name, as `names` has it: one, or none.
+
+        Args:
+            key: The name; an empty one is that of every key.
+        """
+        return [place for place, name in enumerate(self.names) if key in (name, "")]
 
     def estimated_wait(self, *, retry: bool = False, is_new: bool = False) -> float:
         """Return how long a call waits for leave to be sent, as things stand [s].
@@ -123,6 +153,9 @@ class Session:
     async def leave(self, user: object) -> None:
         """End the calls of a user, and close the connections with the last one."""
         del self._entered[user]
+        for pause, who in self._pauses.items():
+            if who is user and not pause.expired():
+                pause.reschedule(0)
         mine = [call for call, who in self._calls.items() if who is user]
         for call in mine:
             call.end(ClientClosedError("the client was closed while the call was under way"))
@@ -152,6 +185,7 @@ class Session:
             )
         self._loop = loop
         self.slots = asyncio.Semaphore(self.max_in_flight)
+        self._pauses = {}
         self._calls = {}  # without those of a loop that ended in their middle
         self._entered.clear()
 
@@ -160,6 +194,12 @@ class Session:
         self._announce(Frozen(at=self.clock.monotonic(), key=freeze.key, seconds=freeze.seconds))
         for call in list(self._calls):
             call.end_if_late()
+
+
+def _name(key: str) -> str:
+    """Return a name for a key, from which nobody can tell the key."""
+    secret = hashlib.sha512(key.encode()).digest()
+    return hashlib.blake2b(b"pending", key=secret, digest_size=8).hexdigest()
 
 
 def _headers(key: str) -> dict[str, str]:

@@ -122,6 +122,19 @@ class Retried(Event):
 
 
 @attrs.frozen(kw_only=True)
+class Started(Event):
+    """The service has begun a generation, and will be paid for it.
+
+    Attributes:
+        id: By which the image is fetched, with the same key: `SD3Client.result`.
+        key: The key's place in the pool, from 0.
+    """
+
+    id: str
+    key: int
+
+
+@attrs.frozen(kw_only=True)
 class Done(Event):
     """A call ended.
 

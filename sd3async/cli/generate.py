@@ -1,7 +1,7 @@
 """`sd3async generate`: one image."""
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -20,6 +20,8 @@ from sd3async.cli.options import (
     server_options,
 )
 from sd3async.cli.targets import Target
+from sd3async.client import SD3Client
+from sd3async.endpoints import POLL_SECONDS
 from sd3async.models.base import GenerationRequest
 from sd3async.models.requests import request_from_dict
 from sd3async.models.results import GeneratedImage
@@ -31,6 +33,7 @@ from sd3async.telemetry import (
     Frozen,
     PermitGranted,
     Retried,
+    Started,
 )
 from sd3async.wire import ACCEPT_VALUES
 
@@ -123,7 +126,7 @@ def make_image(
     request = request_from_dict(given, endpoint=endpoint)
     target.check()
     image = _generate(request, target, call)
-    _tell(image, emulated=emulator, as_json=as_json)
+    tell(image, emulated=emulator, as_json=as_json)
 
 
 @click.command()
@@ -169,16 +172,37 @@ def _read_prompt(prompt: str) -> str:
 
 
 def _generate(request: GenerationRequest, target: Target, call: _Call) -> GeneratedImage:
-    watcher = Watcher(request.endpoint)
+    def ask(client: SD3Client) -> Awaitable[GeneratedImage]:
+        return client.generate(request, to=target.path, deadline=call.deadline, accept=call.accept)
+
+    return fetch(ask, request.endpoint, target, base_url=call.base_url, emulator=call.emulator)
+
+
+def fetch(
+    ask: Callable[[SD3Client], Awaitable[GeneratedImage]],
+    endpoint: str,
+    target: Target,
+    *,
+    base_url: str | None,
+    emulator: bool,
+) -> GeneratedImage:
+    """Ask a client for an image, telling on stderr what the wait is for, and keep it.
+
+    Args:
+        ask: Asks for it.
+        endpoint: Whose image it is.
+        target: Where it goes.
+        base_url: The value of `--base-url`.
+        emulator: The value of `--emulator`.
+    """
+    watcher = Watcher(endpoint)
 
     async def work() -> GeneratedImage:
         async with client_from_options(
-            base_url=call.base_url, emulator=call.emulator, observers=[watcher]
+            base_url=base_url, emulator=emulator, observers=[watcher]
         ) as client:
             with watcher.shown():
-                image = await client.generate(
-                    request, to=target.path, deadline=call.deadline, accept=call.accept
-                )
+                image = await ask(client)
         path = await in_thread(target.save, image)
         return attrs.evolve(image, path=path)
 
@@ -204,6 +228,7 @@ class Watcher:
         self._task = self._spinner.add_task(self._generating)
         self._is_under_way = False
         self._was_cut_off = False
+        self._started = ""
 
     @contextmanager
     def shown(self) -> Generator[None]:
@@ -217,6 +242,8 @@ class Watcher:
     @property
     def charge_words(self) -> str:
         """What an interruption may cost."""
+        if self._started:
+            return f"it is started and charged: sd3async result {self._started} fetches it later"
         if self._is_under_way or self._was_cut_off:
             return "the request was on its way, so it may be charged all the same"
         return "nothing was charged"
@@ -228,6 +255,9 @@ class Watcher:
                 self._spinner.update(self._task, description=self._generating)
             case AttemptSent():
                 self._is_under_way = True
+            case Started(id=started):
+                self._started = started
+                self._say(f"started as {started}; it is looked for every {POLL_SECONDS:g} s")
             case Answered(status=status) if status >= 400:  # not charged, by the documents
                 self._is_under_way = False
             case Frozen(seconds=seconds):
@@ -248,7 +278,14 @@ class Watcher:
         self._console.print(f"sd3async: {words}", markup=False)
 
 
-def _tell(image: GeneratedImage, *, emulated: bool, as_json: bool) -> None:
+def tell(image: GeneratedImage, *, emulated: bool, as_json: bool) -> None:
+    """Print what came of it: the file's name, or all facts as JSON.
+
+    Args:
+        image: The image, with the path it is at.
+        emulated: Whether an emulator made it.
+        as_json: The value of `--json`.
+    """
     if image.is_filtered:
         say("warning: the service blurred this image, because it broke the content policy")
     if as_json:

@@ -18,6 +18,7 @@ _COMMANDS = {
     "upscale": "Make an image larger.",
     "edit": "Change an image in part: erase, inpaint, outpaint, replace, recolour, relight.",
     "control": "Draw by a sketch, a structure or a style.",
+    "result": "Fetch an image that was started.",
     "bulk": "Run a durable job over a file of prompts; the same command again resumes it.",
     "bench": "Measure how concurrency behaves, and report it.",
     "emulator": "Run the emulator on its own.",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import attrs
 
-from sd3async.endpoints import ENDPOINTS
+from sd3async.endpoints import ENDPOINTS, Endpoint
 from sd3async.models.extras import NO_EXTRAS, ExtraFields, read_extras
 from sd3async.models.fields import (
     OUTPUT_FORMATS,
@@ -196,17 +196,22 @@ class GenerationRequest(_Common):
             self._check_extra(name)
 
     @property
-    def credits(self) -> float:
-        """The price of one success [credits]: the one given, else the documented one."""
-        if self._credits is not None:
-            return self._credits
+    def row(self) -> Endpoint:
+        """Path, price and kind of answer of its endpoint."""
         row = ENDPOINTS.get(getattr(self, "endpoint", ""))
         if row is None:
             raise refuse(
                 "endpoint", f"{type(self).__name__} has none; call register_endpoint first"
             )
+        return row
+
+    @property
+    def credits(self) -> float:
+        """The price of one success [credits]: the one given, else the documented one."""
+        if self._credits is not None:
+            return self._credits
         model = self.extra_fields.get("model", getattr(self, "model", None))
-        return row.price(None if model is None else str(model))
+        return self.row.price(None if model is None else str(model))
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are set and sent, as they are; extra fields are apart."""
@@ -299,6 +304,13 @@ class GenerationRequest(_Common):
         is_derived = hasattr(field.default, "factory")
         if not is_derived and getattr(self, name) != field.default:
             raise refuse("extra_fields", f"names {name}, which is given too; leave one out")
+
+
+@attrs.frozen(kw_only=True)
+class StartedRequest(GenerationRequest):
+    """A request of which no more is known than that it has been started."""
+
+    endpoint: ClassVar[str] = "results"
 
 
 _FIELDS: "dict[type[GenerationRequest], Mapping[str, attrs.Attribute[Any]]]" = {}

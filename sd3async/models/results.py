@@ -3,13 +3,13 @@
 import shutil
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
 from sd3async._files import PartFile
-from sd3async.errors import ContentFilteredError, SD3Error
-from sd3async.models.base import GenerationRequest
+from sd3async.errors import ContentFilteredError, InvalidRequestError, SD3Error
+from sd3async.models.base import GenerationRequest, StartedRequest
 from sd3async.models.targets import check_target
 
 if TYPE_CHECKING:
@@ -122,6 +122,47 @@ class GeneratedImage:
         if self.data is None and self.path is not None:
             return self.path.open("rb")
         return BytesIO(self.data or b"")
+
+
+@attrs.frozen(kw_only=True)
+class PendingImage:
+    """A generation that the service has started: its image can be fetched for 24 hours.
+
+    It can be pickled, and handed to another process that has the same key. A request whose images
+    cannot be written down (a stream, a callable) then stays behind.
+
+    Attributes:
+        id: The service's own.
+        request: What was asked for.
+        service: The base URL of whoever started it.
+        key: A name for the key that started it, from which nobody can tell the key.
+        started_at: When [s since the epoch].
+        credits: What it costs [credits].
+        attempts: How many attempts the start took.
+        unknown_charges: How many of those that failed may have been charged all the same.
+    """
+
+    id: str
+    request: GenerationRequest
+    service: str
+    key: str
+    started_at: float
+    credits: float
+    attempts: int = 1
+    unknown_charges: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: getattr(self, name) for name in attrs.fields_dict(PendingImage)}
+        try:
+            self.request.to_dict()
+        except InvalidRequestError:
+            kind = self.request.output_format
+            fields["request"] = StartedRequest(output_format=kind, credits=self.credits)
+        return _pending_of, (fields,)
+
+
+def _pending_of(fields: dict[str, Any]) -> PendingImage:
+    return PendingImage(**fields)
 
 
 @attrs.frozen(kw_only=True)

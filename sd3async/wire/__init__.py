@@ -6,7 +6,7 @@ Source:
 
 from sd3async.wire.form import ACCEPT_VALUES, form_fields
 from sd3async.wire.images import MAX_IMAGE_BYTES, ImageReader
-from sd3async.wire.refusals import read_balance, read_error, read_request_id, redact
+from sd3async.wire.refusals import read_balance, read_error, read_request_id, read_started, redact
 from sd3async.wire.waits import MAX_RETRY_AFTER, read_retry_after
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "read_error",
     "read_request_id",
     "read_retry_after",
+    "read_started",
     "redact",
 ]

@@ -39,6 +39,8 @@ _GATEWAY_CODES: dict[str, type[APIError]] = {
 # The service's own 401 repeats the ends of the key around a run of asterisks. Each pattern reads
 # a word once, wherever it begins: a page may be one word of 64 KiB.
 _KEY_LIKE = re.compile(r"\bsk-[\w*-]{4,}|(?<![\w-])[\w-]*+\*{3}[\w*-]*|(?<=\b(?i:bearer) )\S+")
+_ID = re.compile(r"[\w-]{1,200}", re.ASCII)
+"""Documented as 64 hexadecimal digits; a gateway's own may be otherwise."""
 _TITLE = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(?:script|style)\b[^<>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
 
@@ -170,6 +172,23 @@ def redact(text: str, secrets: Sequence[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin as another
         text = text.replace(secret, "[key]")
     return _KEY_LIKE.sub("[key]", text)
+
+
+def read_started(status: int, body: bytes, secrets: Sequence[str]) -> str:
+    """Return the id of what an answer says has been started.
+
+    Raises:
+        UnexpectedResponseError: It names none; what was started may be charged all the same.
+    """
+    with suppress(ValueError, RecursionError):
+        started = _as_object(json.loads(body)).get("id")
+        if isinstance(started, str) and _ID.fullmatch(started):
+            return started
+    said = "; ".join(read_body(body, secrets).sentences) or "nothing"
+    raise UnexpectedResponseError(
+        f"status {status}, which should name what was started: no id, but {said!r:.200}",
+        status=status,
+    )
 
 
 def read_balance(status: int, body: bytes) -> float:

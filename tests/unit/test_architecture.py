@@ -24,7 +24,7 @@ ROWS: list[set[str]] = [
     {"exchange"},
     {"call"},
     {"session"},
-    {"caller"},
+    {"caller", "waiting"},
     {"calls"},
     {"client"},
     {"progress"},

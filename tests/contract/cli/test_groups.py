@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from sd3async.cli.generate import Watcher
 from sd3async.endpoints import ENDPOINTS
+from sd3async.telemetry import AttemptSent, Started
 from support.forms import Forms
 from support.pictures import picture
 from support.servers import serve
@@ -118,3 +120,21 @@ def test_bad_usage_is_told_before_anything_is_sent(
     assert result.exit_code == 2
     assert words in result.stderr
     assert forms.taken == []
+
+
+def test_an_image_that_was_started_is_fetched_by_its_id(run: Run, forms: Forms) -> None:
+    """After an interruption, its id is all that is left of what was paid."""
+    result = run("result", "0" * 64, "-o", "late.png")
+
+    assert result.exit_code == 0, result.output
+    assert Path("late.png").read_bytes() == picture()
+    assert forms.taken == []
+
+
+def test_an_interrupted_wait_tells_how_to_fetch_what_was_paid() -> None:
+    """Without its id nobody could."""
+    watcher = Watcher("upscale.creative")
+    watcher(AttemptSent(at=0.0, attempt=1, size=100))
+    watcher(Started(at=0.0, id="abc", key=0))
+
+    assert "started and charged: sd3async result abc fetches it later" in watcher.charge_words
