@@ -12,6 +12,7 @@ import attrs
 from sd3async.bulk.intake.manifest import Line
 from sd3async.bulk.keeping.folder import INPUTS
 from sd3async.bulk.options import Defaults
+from sd3async.endpoints import ENDPOINTS
 from sd3async.models.base import GenerationRequest, fields_of
 from sd3async.models.fields import (
     SEED,
@@ -143,7 +144,9 @@ def _unwrapped(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _endpoint_of(url: object) -> str:
-    name = str(url).rstrip("/").rpartition("/")[2]
+    text = str(url).rstrip("/")
+    by_path = (name for name, row in ENDPOINTS.items() if text.endswith(row.path))
+    name = next(by_path, text.rpartition("/")[2])
     if name not in REQUEST_TYPES:
         raise refuse("url", f"is {url!r}; its last part must be one of {', '.join(REQUEST_TYPES)}")
     return name

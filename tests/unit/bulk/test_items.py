@@ -195,3 +195,64 @@ def test_bad_defaults_are_refused(options: dict[str, Any], words: str) -> None:
     """A default that is wrong would make every line a bad one."""
     with pytest.raises(InvalidRequestError, match=words):
         Defaults(**options)
+
+
+def test_every_image_of_a_line_is_found_beside_the_manifest(tmp_path: Path) -> None:
+    """A mask is an image like any other, and the job is the same wherever it lies."""
+    fields = {"endpoint": "edit.inpaint", "prompt": "x", "image": "a.png", "mask": "b.png"}
+    made: list[Item] = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "a.png").write_bytes(picture(hue=1))
+        (folder / "b.png").write_bytes(picture(hue=2))
+        made.append(only(fields, folder=folder))
+
+    one, two = made
+    assert json.loads(one.fields)["mask"] == str(tmp_path / "one" / "b.png")
+    assert one.identity == two.identity
+    assert one.fields != two.fields
+
+
+def test_two_images_as_bytes_are_kept_under_names_of_their_own() -> None:
+    """The second would take the place of the first."""
+    kept: dict[str, bytes] = {}
+    fields = {"init_image": picture(hue=1), "style_image": picture(hue=2)}
+    item = only({"endpoint": "control.style-transfer", **fields}, save_input=kept.__setitem__)
+
+    told = json.loads(item.fields)
+    assert kept == {told[name]: data for name, data in fields.items()}
+
+
+def test_an_endpoint_without_seeds_gets_none(tmp_path: Path) -> None:
+    """A start for seeds is for the lines that take one."""
+    (tmp_path / "a.png").write_bytes(picture())
+    defaults = Defaults(endpoint="upscale.fast", seed_start=7)
+    item = only({"image": "a.png"}, defaults, folder=tmp_path)
+
+    assert "seed" not in json.loads(item.fields)
+    assert not item.is_reproducible
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/v2beta/stable-image/upscale/fast",
+        "https://example.com/sd/v2beta/stable-image/upscale/fast/",
+    ],
+)
+def test_a_batch_line_may_name_any_endpoint_by_its_path(url: str) -> None:
+    """The last part alone, `fast`, is the name of none."""
+    item = only({"custom_id": "a", "url": url, "body": {"image": picture()}})
+
+    assert item.request.endpoint == "upscale.fast"
+
+
+def test_extra_fields_and_a_price_are_part_of_a_line() -> None:
+    """What is sent and what it costs must survive in the journal, and tell items apart."""
+    fields = {"prompt": "x", "extra_fields": {"hdr": True}, "credits": 2}
+    item, plain = only(fields), only({"prompt": "x"})
+
+    assert json.loads(item.fields)["extra_fields"] == {"hdr": True}
+    assert item.request.credits == 2
+    assert item.identity != plain.identity
