@@ -17,7 +17,7 @@ SD3Error
 ├── UnexpectedResponseError                        2xx that does not look as documented
 └── ContentFilteredError                           only from raise_if_filtered()
 
-Each has .history, .note and .may_be_charged.
+Each has .history, .note, .pending and .may_be_charged.
 """
 
 from collections.abc import Mapping

@@ -234,7 +234,11 @@ class _FanOut:
 
     def _failed(self, index: int, request: object, error: BaseException) -> None:
         if not isinstance(error, Exception):
-            error = SD3Error("cancelled while it was under way")
+            error = SD3Error(
+                "cancelled while it was under way",
+                pending=(pending := vars(error).get("pending")),
+                may_be_charged=pending is not None,
+            )
         self._there[index] = Outcome(index=index, request=request, error=error)
 
 

@@ -1,5 +1,6 @@
 """Every class of request by the name of its endpoint, and what makes requests of other things."""
 
+import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -46,7 +47,9 @@ IMAGE_FIELDS: set[str] = set()
 NUMBER_FIELDS: set[str] = set()
 """Those of the fields that take a number."""
 
-_NAME = Text(1, 100)
+_TEXT = Text(1, 200)
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
+_PATH = re.compile(r"(/[\w.~%-]+)+", re.ASCII)
 _PRICE = Number(0, 1_000_000)
 _ANSWER = Choice(("image", "started"))
 
@@ -133,8 +136,8 @@ def register_endpoint(
         InvalidRequestError: A value is no good, or what is decorated is no frozen attrs class
             derived from `GenerationRequest` with an `endpoint` of its own.
     """
-    if not _NAME.plain("path", path).startswith("/"):
-        raise refuse("path", f"is {path!r}; it begins with / and is appended to the base URL")
+    if not _PATH.fullmatch(_TEXT.plain("path", path)):
+        raise refuse("path", f"is {path!r:.60}; it begins with / and is appended to the base URL")
     price = _PRICE.plain("credits", credits)
     _ANSWER.plain("answer", answer)
 
@@ -152,7 +155,10 @@ def _check_type_of_request(request_type: Any) -> str:
     if "__attrs_attrs__" not in own or not issubclass(request_type, GenerationRequest):
         needed = "@attrs.frozen(kw_only=True) on a class derived from GenerationRequest"
         raise refuse("request_type", f"is {request_type!r:.60}; {needed} is needed")
-    name = _NAME.plain("endpoint", own.get("endpoint"))
+    name = _TEXT.plain("endpoint", own.get("endpoint"))
+    if not _NAME.fullmatch(name):
+        problem = "words of letters, digits, _ and -, with dots between, are needed"
+        raise refuse("endpoint", f"is {name!r:.60}; {problem}")
     if name in BUILT_IN:
         raise refuse("endpoint", f"is {name!r}, which the package has; choose another name")
     return name

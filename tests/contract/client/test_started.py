@@ -25,6 +25,7 @@ from sd3async import (
     SD3Client,
     UnexpectedResponseError,
     UpscaleCreativeRequest,
+    gather_generations,
 )
 from sd3async.emulator.virtual_time import LoopClock
 from sd3async.telemetry import Done, Event, Started
@@ -312,6 +313,21 @@ async def test_closing_the_client_ends_a_wait(opened: Open) -> None:
         await call
 
     assert caught.value.pending.credits == 60
+
+
+async def test_many_that_are_cancelled_hand_over_what_was_started(opened: Open) -> None:
+    """Each outcome tells which image is paid and can still be fetched."""
+    studio = Studio(looks_needed=99)
+    client = await opened(studio)
+    call = asyncio.create_task(gather_generations(client, [REQUEST, REQUEST]))
+    await asyncio.sleep(15)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await call
+
+    errors = [outcome.error for outcome in vars(caught.value)["outcomes"]]
+    assert len({error.pending.id for error in errors}) == 2
+    assert all(error.may_be_charged for error in errors)
 
 
 @pytest.mark.parametrize("at", range(0, 60, 3))

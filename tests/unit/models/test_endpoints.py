@@ -1,9 +1,12 @@
 """Every bound of every endpoint's fields, written down a second time."""
 
+import json
 import pickle
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sd3async import (
     ASPECT_RATIOS,
@@ -17,8 +20,10 @@ from sd3async.models.base import fields_of, required
 from sd3async.models.fields import Choice, Number, Text
 from sd3async.models.images import ImageBounds
 from sd3async.models.requests import REQUEST_TYPES
+from sd3async.wire import form_fields
 from support.pictures import OneWayStream, header_of_size, picture
 from support.requests import MINIMAL, PICTURE
+from support.strategies import requests_of
 
 FIELDS = {
     "sd3": "prompt negative_prompt aspect_ratio seed style_preset output_format model image strength "
@@ -347,3 +352,17 @@ def test_help_on_a_class_tells_each_field_with_its_bounds(endpoint: str) -> None
         assert f"        {name}: " in text, name
         if isinstance(field.validator, ImageBounds | Number | Choice | Text):
             assert field.validator.bounds().lower() in text.lower()
+
+
+@pytest.mark.parametrize("endpoint", MINIMAL)
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
+def test_a_request_of_any_endpoint_survives_being_written_down(
+    endpoint: str, data: st.DataObject
+) -> None:
+    """A journal gives back what was put in, and the form holds every field that was given."""
+    request = data.draw(requests_of(endpoint))
+
+    assert request_from_dict(json.loads(json.dumps(request.to_dict()))) == request
+    sent = {*form_fields(request), *(name for name, _ in request.images())}
+    assert sent == {*request.to_dict()} - {"endpoint", "credits"}

@@ -74,6 +74,10 @@ def test_a_notebook_may_run_its_cell_again() -> None:
     [
         ({"name": "core"}, "endpoint", "which the package has"),
         ({"name": ""}, "endpoint", "is empty"),
+        ({"name": "a b"}, "endpoint", "words of letters"),
+        ({"name": "../x"}, "endpoint", "words of letters"),
+        ({"path": "/x?y=1"}, "path", "it begins with /"),
+        ({"path": "/x\r\n"}, "path", "it begins with /"),
         ({"name": None}, "endpoint", "a string is needed"),
         ({"path": "v2beta/poster"}, "path", "it begins with /"),
         ({"path": "https://example.com/"}, "path", "it begins with /"),
