@@ -1,10 +1,12 @@
 """Every endpoint over loopback: what arrives is what was asked for, and the image comes back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from sd3async import (
     InpaintRequest,
@@ -199,3 +201,19 @@ def test_every_field_of_every_endpoint_is_sent_in_a_test_above() -> None:
         known = set(fields_of(REQUEST_TYPES[endpoint])) - {"extra_fields", "credits", "mode"}
         left_out = known - {*fields, *MINIMAL[endpoint]}
         assert left_out <= common | ({"image", "strength"} if endpoint == "sd3" else set())
+
+
+async def test_a_generation_without_a_price_says_nothing_of_the_way(forms: Forms) -> None:
+    """How long it takes to draw is not how long a request travels, which the limiter goes by."""
+    waits = [0.1, 9.0, 0.1, 5.0]
+
+    async def draw(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(waits[len(forms.taken)])
+        return await forms.take(request)
+
+    async with serve(draw) as url, SD3Client(KEY, base_url=url, clock=LoopClock()) as client:
+        before = client.limiter_state().delay_bound
+        for _ in waits:
+            await client.core("a fox", credits=0)
+
+        assert client.limiter_state().delay_bound == before
