@@ -38,43 +38,15 @@ _HEAD = '''\
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from sd3async.caller import Accept, Caller, Group
-from sd3async.models.control import (
-    SketchRequest,
-    StructureRequest,
-    StyleRequest,
-    StyleTransferRequest,
-)
-from sd3async.models.edit import (
-    EraseRequest,
-    InpaintRequest,
-    OutpaintRequest,
-    RemoveBackgroundRequest,
-    ReplaceBackgroundAndRelightRequest,
-    SearchAndRecolorRequest,
-    SearchAndReplaceRequest,
-)
-from sd3async.models.extras import ExtraValue
-from sd3async.models.fields import (
-    AlphaFormat,
-    AspectRatio,
-    Duration,
-    LightDirection,
-    OutputFormat,
-    SD3Mode,
-    SD3Model,
-    StylePreset,
-)
-from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
-from sd3async.models.results import GeneratedImage
-from sd3async.models.sources import ImageInput
-from sd3async.models.upscale import (
-    UpscaleConservativeRequest,
-    UpscaleCreativeRequest,
-    UpscaleFastRequest,
-)
 '''
+
+_IMPORTS = {
+    "sd3async.caller": ["Accept", "Caller", "Group"],
+    "sd3async.models.extras": ["ExtraValue"],
+    "sd3async.models.fields": ["Duration", *_ALIASES.values()],
+    "sd3async.models.results": ["GeneratedImage"],
+    "sd3async.models.sources": ["ImageInput"],
+}
 
 _OF_THE_CALL = {
     "deadline": "How long the whole call may take, every wait included: seconds or a `timedelta`; "
@@ -96,7 +68,23 @@ def source() -> str:
     for name, request_type in requests.REQUEST_TYPES.items():
         if name in requests.BUILT_IN:
             groups[name.rpartition(".")[0]].append(request_type)
-    return "\n\n".join([_HEAD, *(_class(name, types) for name, types in groups.items())])
+    classes = [_class(name, types) for name, types in groups.items()]
+    return "\n\n".join([f"{_HEAD}\n{_imports()}", *classes])
+
+
+def _imports() -> str:
+    found = defaultdict(list, {module: list(names) for module, names in _IMPORTS.items()})
+    for name in requests.BUILT_IN:
+        request_type = requests.REQUEST_TYPES[name]
+        found[request_type.__module__].append(request_type.__name__)
+    return "".join(_import(module, sorted(names)) for module, names in sorted(found.items()))
+
+
+def _import(module: str, names: list[str]) -> str:
+    line = f"from {module} import {', '.join(names)}\n"
+    if len(line) <= _WIDTH:
+        return line
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
 
 
 def _class(group: str, request_types: list[type[GenerationRequest]]) -> str:

@@ -308,7 +308,8 @@ class SD3Client(GenerateCalls):
         """Generate one image, waiting for the rate limit and retrying as configured.
 
         Args:
-            request: What to generate; its class picks the endpoint.
+            request: What to generate; its class picks the endpoint. Where the service only starts
+                the image, it is looked for every 10 s: see `result`.
             deadline: How long the whole call may take, every wait included: seconds or a
                 `timedelta`; None is for ever.
             to: Stream the image into this file instead of memory. It appears whole, or not at

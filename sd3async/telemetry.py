@@ -184,14 +184,18 @@ class Announcer:
                     log.exception("an observer failed; further failures of it are not reported")
 
 
-_LEVELS: dict[type[Event], int] = {Frozen: logging.WARNING, Retried: logging.INFO}
+_LEVELS: dict[type[Event], int] = {
+    Frozen: logging.WARNING,
+    Retried: logging.INFO,
+    Started: logging.INFO,  # its id is all that is needed to fetch what is paid
+}
 
 
 def log_event(event: Event) -> None:
     """Write an event to the logger `sd3async`: an observer.
 
     Args:
-        event: A `Frozen` is a warning, a `Retried` an info, the rest is for debugging.
+        event: A `Frozen` is a warning, a `Retried` or `Started` an info, the rest is for debugging.
     """
     level = _LEVELS.get(type(event), logging.DEBUG)
     if log.isEnabledFor(level):
