@@ -1,6 +1,8 @@
 """What came of a request."""
 
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -10,6 +12,7 @@ import attrs
 from sd3async._files import PartFile
 from sd3async.errors import ContentFilteredError, InvalidRequestError, SD3Error
 from sd3async.models.base import GenerationRequest, StartedRequest
+from sd3async.models.requests import request_from_dict
 from sd3async.models.targets import check_target
 
 if TYPE_CHECKING:
@@ -128,8 +131,8 @@ class GeneratedImage:
 class PendingImage:
     """A generation that the service has started: its image can be fetched for 24 hours.
 
-    It can be pickled, and handed to another process that has the same key. A request whose images
-    cannot be written down (a stream, a callable) then stays behind.
+    It can be pickled or written down, and handed to another process that has the same key. A
+    request whose images cannot be written down (a stream, a callable) then stays behind.
 
     Attributes:
         id: The service's own.
@@ -151,13 +154,37 @@ class PendingImage:
     attempts: int = 1
     unknown_charges: int = 0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON; a request that cannot be written down is left out."""
+        fields = {name: getattr(self, name) for name in attrs.fields_dict(PendingImage)}
+        del fields["request"]
+        with suppress(InvalidRequestError):
+            fields["request"] = self.request.to_dict()
+        return fields | {"output_format": self.request.output_format}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "PendingImage":
+        """Make one from what `to_dict` returned.
+
+        What is paid can be fetched without its request, so one that can no longer be made, since
+        its images are gone, is left out.
+
+        Args:
+            fields: What it returned.
+        """
+        given = dict(fields)
+        kind, told = given.pop("output_format"), given.pop("request", None)
+        request: GenerationRequest = StartedRequest(output_format=kind, credits=given["credits"])
+        if told is not None:
+            with suppress(InvalidRequestError):
+                request = request_from_dict(told)
+        return cls(**given, request=request)
+
     def __reduce__(self) -> tuple[Any, ...]:
         fields = {name: getattr(self, name) for name in attrs.fields_dict(PendingImage)}
-        try:
-            self.request.to_dict()
-        except InvalidRequestError:
-            kind = self.request.output_format
-            fields["request"] = StartedRequest(output_format=kind, credits=self.credits)
+        told = self.to_dict()
+        if "request" not in told:
+            fields["request"] = PendingImage.from_dict(told).request
         return _pending_of, (fields,)
 
 

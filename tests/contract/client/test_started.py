@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import pickle
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -156,11 +157,37 @@ async def test_a_request_that_cannot_be_written_down_stays_behind(opened: Open) 
 
     started = await client.start(REQUEST)
     streamed = UpscaleCreativeRequest(source, "a fox", output_format="webp")
-    pending = pickle.loads(pickle.dumps(attrs.evolve(started, request=streamed)))
+    cut = attrs.evolve(started, request=streamed)
+    pending = pickle.loads(pickle.dumps(cut))
 
     assert pending.request.output_format == "webp"
     assert pending.credits == 60
+    assert PendingImage.from_dict(json.loads(json.dumps(cut.to_dict()))) == pending
     assert (await client.result(pending)).data == IMAGE
+
+
+async def test_what_was_started_can_be_written_down(opened: Open) -> None:
+    """A journal of JSON lines must hold all that is needed to fetch it."""
+    client = await opened(Studio(looks_needed=1))
+    pending = await client.start(REQUEST)
+
+    assert PendingImage.from_dict(json.loads(json.dumps(pending.to_dict()))) == pending
+    assert KEY not in json.dumps(pending.to_dict())
+
+
+async def test_what_is_paid_is_fetched_though_the_upload_is_gone(
+    opened: Open, tmp_path: Path
+) -> None:
+    """A clean-up between start and fetch must not cost the image."""
+    (tmp_path / "fox.png").write_bytes(IMAGE)
+    client = await opened(Studio(looks_needed=1))
+    pending = await client.start(UpscaleCreativeRequest(tmp_path / "fox.png", "a fox"))
+    told = pending.to_dict()
+    (tmp_path / "fox.png").unlink()
+    image = await client.result(PendingImage.from_dict(told))
+
+    assert (image.data, image.credits) == (IMAGE, 60)
+    assert pickle.loads(pickle.dumps(pending)) == pending
 
 
 async def test_the_key_that_started_it_looks_for_it(opened: Open) -> None:
