@@ -215,15 +215,10 @@ class GenerationRequest(_Common):
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are set and sent, as they are; extra fields are apart."""
-        values = {
-            name: (getattr(self, name), field.default)
-            for name, field in fields_of(type(self)).items()
-            if is_sent(field)
-        }
         return {
             name: value
-            for name, (value, default) in values.items()
-            if value is not None and not (value == "" == default)
+            for name, default in _sent_of(type(self))
+            if (value := getattr(self, name)) is not None and (value != "" or default != "")
         }
 
     def images(self) -> Iterator[tuple[str, ImageSource]]:
@@ -329,6 +324,20 @@ def fields_of(request_type: type[GenerationRequest]) -> "Mapping[str, attrs.Attr
         )
         _FIELDS[request_type] = {field.alias or field.name: field for field in fields}
     return _FIELDS[request_type]
+
+
+# Every call asks for these, more than once.
+_SENT: dict[type[GenerationRequest], tuple[tuple[str, Any], ...]] = {}
+
+
+def _sent_of(request_type: type[GenerationRequest]) -> tuple[tuple[str, Any], ...]:
+    """Return the names of the fields that go into the form, and their defaults."""
+    if request_type not in _SENT:
+        fields = fields_of(request_type)
+        _SENT[request_type] = tuple(
+            (name, field.default) for name, field in fields.items() if is_sent(field)
+        )
+    return _SENT[request_type]
 
 
 def required(request_type: type[GenerationRequest]) -> tuple[str, ...]:
