@@ -398,3 +398,16 @@ async def test_only_what_is_started_can_be_started(opened: Open) -> None:
     client = await opened(Studio())
     with pytest.raises(InvalidRequestError, match="core answers with the image; use generate"):
         await client.start(CoreRequest("a"))
+
+
+async def test_only_the_start_is_an_attempt_that_costs(opened: Open) -> None:
+    """A journal notes what may be charged; looking for an image never is."""
+    client = await opened(Studio(looks_needed=4))
+    noted: list[int] = []
+
+    async def note() -> None:
+        noted.append(len(noted))
+
+    await client.generate(REQUEST, on_attempt=note)
+
+    assert noted == [0]
