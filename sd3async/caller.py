@@ -1,14 +1,16 @@
 """What the coroutines of the endpoints stand on: one that takes any request."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from sd3async.exchange import OnAttempt, OnWhole
 from sd3async.models.base import GenerationRequest
 from sd3async.models.fields import Duration
-from sd3async.models.results import GeneratedImage
+from sd3async.models.results import GeneratedImage, PendingImage
 
+OnStarted: TypeAlias = Callable[[PendingImage], Awaitable[object]]
 Accept: TypeAlias = Literal["image/*", "application/json"]
 
 
@@ -24,6 +26,7 @@ class Caller(ABC):
         to: str | Path | None = None,
         on_whole: OnWhole | None = None,
         on_attempt: OnAttempt | None = None,
+        on_started: OnStarted | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
         """Generate one image: see `SD3Client.generate`."""

@@ -12,7 +12,7 @@ import attrs
 from sd3async import config
 from sd3async._clock import SYSTEM_CLOCK, Clock
 from sd3async.call import Options
-from sd3async.caller import Accept
+from sd3async.caller import Accept, OnStarted
 from sd3async.calls import Control, Edit, GenerateCalls, Upscale
 from sd3async.config import Timeouts
 from sd3async.endpoints import POLL_SECONDS
@@ -303,6 +303,7 @@ class SD3Client(GenerateCalls):
         to: str | Path | None = None,
         on_whole: OnWhole | None = None,
         on_attempt: OnAttempt | None = None,
+        on_started: OnStarted | None = None,
         accept: Accept = "image/*",
     ) -> GeneratedImage:
         """Generate one image, waiting for the rate limit and retrying as configured.
@@ -319,6 +320,8 @@ class SD3Client(GenerateCalls):
                 not raise.
             on_attempt: Awaited before each attempt, when its turn has come: to note durably that it
                 will be sent.
+            on_started: Awaited with what was started, where the service only starts the image: to
+                note durably what `result` can fetch within 24 hours.
             accept: `image/*` for the bytes as they are, or `application/json` for base64 in
                 JSON, which costs more to decode.
 
@@ -348,6 +351,7 @@ class SD3Client(GenerateCalls):
                 request,
                 deadline=deadline,
                 on_attempt=on_attempt,
+                on_started=on_started,
                 to=path,
                 on_whole=on_whole,
                 accept=accept,
@@ -463,6 +467,7 @@ class SD3Client(GenerateCalls):
         *,
         deadline: Duration | None,
         on_attempt: OnAttempt | None,
+        on_started: OnStarted | None,
         **options: Any,
     ) -> GeneratedImage:
         seconds = config.read_deadline(deadline)
@@ -474,6 +479,8 @@ class SD3Client(GenerateCalls):
                 wait=POLL_SECONDS,
             )
         pending = await self.start(request, deadline=seconds, on_attempt=on_attempt)
+        if on_started is not None:
+            await on_started(pending)
         waited = self._session.clock.monotonic() - began
         left = None if seconds is None else max(math.ulp(0), seconds - waited)
         image = await self.result(pending, deadline=left, **options)

@@ -28,6 +28,8 @@ class JobStats:
         possibly_paid_credits: Their price [credits].
         to_send: Requests still to be sent when the run began, should none have to be repeated.
         credits_to_send: Their price [credits].
+        credits_started: Price of the images that the service has begun, and that are still to be
+            fetched [credits].
         in_flight: On their way now.
         credits_reserved: Price of what is in flight [credits].
         retried: Attempts beyond a request's first, in this run.
@@ -53,6 +55,7 @@ class JobStats:
     possibly_paid_credits: float = 0.0
     to_send: int = 0
     credits_to_send: float = 0.0
+    credits_started: float = 0.0
     in_flight: int = 0
     credits_reserved: float = 0.0
     retried: int = 0

@@ -5,10 +5,12 @@ image is. So whatever a crash leaves behind can be told: rows that say `sent` ar
 the disk, or possibly paid.
 """
 
+import json
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sd3async.bulk.errors import StorageError, journal_error
 from sd3async.bulk.keeping import tables
@@ -52,6 +54,15 @@ class Journal:
         def write(db: sqlite3.Connection) -> None:
             query = "UPDATE items SET state = 'sent', sent_at = ? WHERE number = ?"
             db.execute(query, (at, number))
+
+        await self.store.submit(write)
+
+    async def started(self, number: int, pending: Mapping[str, Any] | None) -> None:
+        """As for `Ledger`."""
+        text = None if pending is None else json.dumps(pending)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE items SET started = ? WHERE number = ?", (text, number))
 
         await self.store.submit(write)
 

@@ -25,6 +25,7 @@ class QueuedItem:
         turn: Where it stands in the queue.
         fields: Its request, as JSON values.
         price: Documented price [credits].
+        started: What the service has begun for it, to be fetched: `PendingImage.to_dict()`, or None.
     """
 
     number: int
@@ -33,6 +34,7 @@ class QueuedItem:
     turn: tuple[int, int]
     fields: Mapping[str, Any]
     price: float
+    started: Mapping[str, Any] | None = None
 
     @property
     def output_format(self) -> str:
@@ -69,6 +71,10 @@ class Ledger(Protocol):
 
     async def sent(self, number: int, at: float) -> None:
         """Note that a request is about to be sent."""
+        ...
+
+    async def started(self, number: int, pending: Mapping[str, Any] | None) -> None:
+        """Note what the service has begun for an item, or that there is no such thing any more."""
         ...
 
     async def done(self, number: int, delivery: Delivery, *, attempts: int, at: float) -> int:

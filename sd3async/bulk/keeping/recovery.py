@@ -41,6 +41,8 @@ async def recover(
         if delivery is not None:
             await journal.done(item.number, delivery, attempts=1, at=at)
             adopted += 1
+        elif item.started is not None:  # nothing is lost: it is fetched
+            journal.returned(item.number, attempts=1, unknown=0)
         elif holds:  # with those that share its image
             words = "cut off on its way; possibly paid"
             await journal.ended(item.number, "unknown", words, attempts=1, unknown=1, at=at)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 Work: TypeAlias = Callable[[sqlite3.Connection], T]
 
 APPLICATION_ID = 0x73643361  # "sd3a": tells our journal from any other SQLite file
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _CACHE_KIB = 4 * 1024
 _LARGEST_IDLE_WAL = 16 * 1024 * 1024  # [bytes] a registration leaves a large one behind

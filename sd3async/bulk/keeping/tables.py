@@ -29,6 +29,7 @@ CREATE TABLE items (
     unknown_charges INTEGER NOT NULL DEFAULT 0,
     credits REAL NOT NULL DEFAULT 0,
     error TEXT NOT NULL DEFAULT '',
+    started TEXT,                     -- JSON: what the service has begun, and is to be fetched
     sent_at REAL,
     finished_at REAL,
     file TEXT,
@@ -42,7 +43,7 @@ CREATE INDEX on_their_way ON items (number) WHERE state = 'sent';
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
-_QUEUED_COLUMNS = "number, id, tags, rank, position, request, price"
+_QUEUED_COLUMNS = "number, id, tags, rank, position, request, price, started"
 
 _QUEUE = f"""
 SELECT {_QUEUED_COLUMNS} FROM items
@@ -56,7 +57,8 @@ _BEFORE_ALL = (-(2**62), -1)  # of rank and position
 _SUMS = """
 SELECT state, position IS NOT NULL, count(*), count(linked_to), total(credits),
     sum(unknown_charges), total(unknown_charges * price),
-    total(CASE WHEN linked_to IS NULL THEN price END)
+    total(CASE WHEN linked_to IS NULL AND started IS NULL THEN price END),
+    count(started), total(CASE WHEN started IS NOT NULL THEN price END)
 FROM items GROUP BY 1, 2
 """
 
@@ -187,7 +189,7 @@ def cut_off(db: sqlite3.Connection) -> list[QueuedItem]:
 
 
 def _queued(row: tuple[Any, ...]) -> QueuedItem:
-    number, item_id, tags, rank, position, request, price = row
+    number, item_id, tags, rank, position, request, price, started = row
     return QueuedItem(
         number=number,
         id=item_id or f"{number:08d}",
@@ -195,6 +197,7 @@ def _queued(row: tuple[Any, ...]) -> QueuedItem:
         turn=(rank, position or 0),
         fields=json.loads(request),
         price=price,
+        started=None if started is None else json.loads(started),
     )
 
 
@@ -215,8 +218,8 @@ def write_done(
     """
     facts = json.dumps(delivery.facts)
     db.execute(
-        "UPDATE items SET state = 'done', error = '', file = ?, credits = credits + ?, facts = ?, "
-        "attempts = attempts + ?, finished_at = ? WHERE number = ?",
+        "UPDATE items SET state = 'done', error = '', started = NULL, file = ?, "
+        "credits = credits + ?, facts = ?, attempts = attempts + ?, finished_at = ? WHERE number = ?",
         (delivery.file, delivery.credits, facts, attempts, at, number),
     )
     db.execute(_NOTE_SIZE, (delivery.facts["size"],))
@@ -311,17 +314,21 @@ def count(db: sqlite3.Connection) -> JobStats:
     """Sum the items up, in one pass."""
     named: dict[str, int] = {}
     linked = to_send = unknown = 0
-    spent = unknown_credits = credits_to_send = missing_credits = 0.0
-    for state, is_named, items, links, paid, charges, charged, price in db.execute(_SUMS):
+    spent = unknown_credits = credits_to_send = credits_started = missing_credits = 0.0
+    for state, is_named, items, links, paid, charges, charged, price, begun, cost in db.execute(
+        _SUMS
+    ):
         spent += paid
         unknown += charges
         unknown_credits += charged
+        if state in ("pending", "sent"):
+            credits_started += cost
         if not is_named:
             continue
         named[state] = items
         linked += links
         if state == "pending":
-            to_send, credits_to_send = items - links, price
+            to_send, credits_to_send = items - links - begun, price
         elif state == "missing":
             missing_credits = price
     return JobStats(
@@ -338,4 +345,5 @@ def count(db: sqlite3.Connection) -> JobStats:
         possibly_paid_credits=unknown_credits,
         to_send=to_send,
         credits_to_send=credits_to_send,
+        credits_started=credits_started,
     )

@@ -35,6 +35,7 @@ _AS_RECORDED = (
 )
 _SHOWN_ELSEWHERE = frozenset({"endpoint", "prompt", "model"})
 _MOST_OF_A_DATA_URI = 40
+_SOURCES = ("image", "init_image", "subject_image")  # what an image was made from, by endpoint
 
 
 def card(record: ItemRecord, out: Path, *, thumbnails: bool) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def card(record: ItemRecord, out: Path, *, thumbnails: bool) -> dict[str, Any]:
     facts["tags"] = list(record.tags)
     facts["timings"] = dict(record.timings)
     facts["options"] = _options(record.request)
-    facts["source"] = _source(record.request.get("image"), out)
+    images = (record.request[name] for name in _SOURCES if name in record.request)
+    facts["source"] = _source(next(images, None), out)
     if record.file is not None:
         width, height = _dimensions(out / record.file)
         facts |= {"width": width, "height": height}

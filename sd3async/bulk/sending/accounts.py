@@ -35,8 +35,9 @@ class Accounts:
             price: Its price [credits].
         """
         now = self.stats
-        booked = now.credits_spent + now.possibly_paid_credits + now.credits_reserved
-        return self._cap is None or booked + price <= self._cap
+        booked = now.credits_spent + now.possibly_paid_credits
+        set_aside = now.credits_started + now.credits_reserved
+        return self._cap is None or booked + set_aside + price <= self._cap
 
     def began(self, price: float) -> None:
         """Set aside the price of a request that is about to be sent [credits]."""
@@ -45,6 +46,19 @@ class Accounts:
     def left(self, price: float) -> None:
         """Give back what was set aside for a request that is not on its way any more [credits]."""
         self._add(in_flight=-1, credits_reserved=-price)
+
+    def started(self, reserved: float, price: float) -> None:
+        """Book that the service has begun an image.
+
+        Args:
+            reserved: What was set aside for it, and is not any more [credits].
+            price: What it will cost [credits].
+        """
+        self._add(credits_reserved=-reserved, credits_started=price)
+
+    def fetched(self, price: float) -> None:
+        """Take note that an image which had been begun has come, or never will [credits]."""
+        self._add(credits_started=-price)
 
     def delivered(self, images: int, price: float) -> None:
         """Book an image.

@@ -18,6 +18,7 @@ from sd3async.bulk.sending.health import ServiceHealth
 from sd3async.bulk.status import StopReason
 from sd3async.client import SD3Client
 from sd3async.errors import (
+    APIError,
     AuthenticationError,
     ConnectFailedError,
     InvalidRequestError,
@@ -26,11 +27,12 @@ from sd3async.errors import (
 )
 from sd3async.models.base import GenerationRequest
 from sd3async.models.requests import request_from_dict
-from sd3async.models.results import GeneratedImage, Outcome
+from sd3async.models.results import GeneratedImage, Outcome, PendingImage
 from sd3async.retry import is_retryable
 from sd3async.telemetry import Done, Event, PermitGranted, PutOff, Retried
 
 _MAX_ERROR_CHARS = 2_000
+_GONE = 404  # what was begun is kept for 24 hours, and for the key that began it
 
 
 class Halt(Exception):  # noqa: N818  # not an error: an order to the run
@@ -130,6 +132,7 @@ class Flight:
 
     Attributes:
         task: What takes it through; set by who begins it.
+        reserved: What is set aside for it [credits].
     """
 
     def __init__(self, item: QueuedItem, means: Means, on_permit: Callable[[], object]) -> None:
@@ -137,6 +140,8 @@ class Flight:
         self.task: asyncio.Task[Landed] | None = None
         self._means = means
         self._on_permit = on_permit
+        self._pending = None if item.started is None else PendingImage.from_dict(item.started)
+        self.reserved = 0.0 if self._pending else item.price
         self._ends_at: float | None = None
         self._is_stopping = False
         self._is_marked = False  # as sent, in the ledger
@@ -156,7 +161,8 @@ class Flight:
         try:
             return await self._generate()
         except BaseException:
-            if self._is_aloft:  # it stays marked as sent: what became of it is found out later
+            if self._is_aloft and self._pending is None:
+                # It stays marked as sent: what became of it is found out later.
                 self._means.accounts.possibly_paid(1, self.item.price)
             else:
                 self._give_back()
@@ -189,8 +195,9 @@ class Flight:
                 elif seal.image is not None and path.is_file():
                     return await self._keep(seal.image, seal)  # it got its name at its deadline
                 else:
-                    self._check_service(request, error)
-                    if not self._may_pay_again(error, tries):
+                    if self._pending is None:
+                        self._check_service(request, error)
+                    if not self._may_try_again(error, tries):
                         return await self._fail(request, error)
                 self._give_back()
                 means.accounts.retried()
@@ -216,8 +223,16 @@ class Flight:
             observers=(*self._means.client.observers, self._note)
         )
         try:
+            if self._pending is not None:
+                pending = attrs.evolve(self._pending, request=request)
+                return await client.result(pending, to=path, on_whole=seal, deadline=left)
             return await client.generate(
-                request, to=path, on_whole=seal, on_attempt=self._mark, deadline=left
+                request,
+                to=path,
+                on_whole=seal,
+                on_attempt=self._mark,
+                on_started=self._started,
+                deadline=left,
             )
         except (AuthenticationError, PaymentRequiredError) as error:
             raise Halt("payment", error) from error
@@ -233,6 +248,13 @@ class Flight:
             await self._means.ledger.sent(self.item.number, self._means.clock.time())
             self._is_marked = True
 
+    async def _started(self, pending: PendingImage) -> None:
+        """Make durable what the service has begun: from now on it is fetched, not sent again."""
+        self._pending = pending
+        self._means.accounts.started(self.reserved, self.item.price)
+        self.reserved = 0.0
+        await self._means.ledger.started(self.item.number, pending.to_dict())
+
     async def _keep(self, image: GeneratedImage, seal: _Seal) -> Landed:
         means, number = self._means, self.item.number
         if seal.delivery is None:
@@ -242,6 +264,7 @@ class Flight:
             number, seal.delivery, attempts=attempts, at=means.clock.time()
         )
         means.disk.note(image.size)
+        self._end_start()
         means.accounts.delivered(1 + shared_by, seal.delivery.credits)
         outcome = Outcome(index=number, request=image.request, image=image)
         return Landed(outcome, shared_by, problem=seal.problem)
@@ -249,6 +272,8 @@ class Flight:
     async def _fail(self, request: GenerationRequest | None, error: SD3Error) -> Landed:
         means, item = self._means, self.item
         attempts, unknown = self._unbooked()
+        if self._pending is not None:
+            unknown += await self._give_up_start(error)
         state: State = "unknown" if unknown and means.holds else "failed"
         shared_by = await means.ledger.ended(
             item.number,
@@ -263,14 +288,35 @@ class Flight:
         outcome = Outcome(index=item.number, request=request or item.fields, error=error)
         return Landed(outcome, shared_by)
 
-    def _may_pay_again(self, error: SD3Error, tries: int) -> bool:
-        """Whether to send again what may have been paid without an image.
+    def _end_start(self) -> None:
+        if self._pending is not None:
+            self._pending = None
+            self._means.accounts.fetched(self.item.price)
+
+    async def _give_up_start(self, error: SD3Error) -> bool:
+        """Let go of what was begun; return whether that may have been paid for nothing.
+
+        What may still be there is noted on: it is fetched when the item is tried again.
+        """
+        self._end_start()
+        is_free = isinstance(error, APIError) and not error.may_be_charged
+        if is_free or (isinstance(error, APIError) and error.status == _GONE):
+            await self._means.ledger.started(self.item.number, None)
+        return not is_free
+
+    def _may_try_again(self, error: SD3Error, tries: int) -> bool:
+        """Whether to fetch again what was begun, or send again what was possibly paid.
 
         Raises:
-            Halt: It should be, but not in this run.
+            Halt: It should be sent, but not in this run.
         """
-        is_spent = tries >= self._means.client.retry.attempts or self._is_late()
-        if self._means.holds or not self._unknown or is_spent or not is_retryable(error):
+        if tries >= self._means.client.retry.attempts or self._is_late():
+            return False
+        if not is_retryable(error):
+            return False
+        if self._pending is not None:
+            return True
+        if self._means.holds or not self._unknown:
             return False
         if self._is_stopping or not self._means.accounts.fits(self.item.price):
             self._is_aloft = False
@@ -315,6 +361,8 @@ class Flight:
         if isinstance(event, PermitGranted):
             self._is_aloft = True
             self._on_permit()
+        elif self._pending is not None:
+            pass  # it is looked for, and neither sent nor paid
         elif isinstance(event, PutOff):
             self._give_back()  # so that it is no doubt if the program dies in the wait
         elif isinstance(event, Retried):

@@ -106,7 +106,8 @@ class Run:
             await self._untaken.acquire()
             await self._workers.acquire()
             await self._waiting.acquire()
-            if not await self._has_disk() or not await self._has_money(item.price):
+            price = 0.0 if item.started else item.price  # what was begun is set aside as that
+            if not await self._has_disk() or not await self._has_money(price):
                 return
             self._begin(item)
             if self._is_careful:
@@ -154,9 +155,9 @@ class Run:
         return True
 
     def _begin(self, item: QueuedItem) -> None:
-        self._means.accounts.began(item.price)
         wait = _Once(self._waiting)
         flight = Flight(item, self._means, wait.release)
+        self._means.accounts.began(flight.reserved)
         flight.task = task = asyncio.create_task(flight.fly())
         self._flights[task] = flight
         task.add_done_callback(lambda _: wait.release())
@@ -164,7 +165,7 @@ class Run:
 
     def _ended(self, task: "asyncio.Task[Landed]") -> None:
         flight = self._flights.pop(task)
-        self._means.accounts.left(flight.item.price)
+        self._means.accounts.left(flight.reserved)
         self._workers.release()
         self._a_flight_ended.set()
         error = None if task.cancelled() else task.exception()
