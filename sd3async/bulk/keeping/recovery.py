@@ -1,6 +1,6 @@
 """What became of the items that were on their way when a run was cut off."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ async def recover(
         else:
             journal.returned(item.number, attempts=1, unknown=1)
     if not is_rehearsal:
-        await in_thread(folder.on_disk, _sweep, folder, items)
+        await in_thread(folder.on_disk, _sweep, folder)
     return adopted
 
 
@@ -97,11 +97,10 @@ def _find_whole_part(path: Path, sidecar: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def _sweep(folder: JobFolder, items: Iterable[QueuedItem]) -> None:
-    """Delete what a run that died left half-written."""
-    places = {folder.path, folder.path / INPUTS}
-    places |= {(folder.path / folder.image_name(item.number, "png")).parent for item in items}
-    for place in places:
+def _sweep(folder: JobFolder) -> None:
+    """Delete what a run that died left half-written, whether its item was marked as sent or not."""
+    images = (folder.path / folder.image_name(first, "png") for first, _ in folder.ranges())
+    for place in (folder.path, folder.path / INPUTS, *(image.parent for image in images)):
         for part in place.glob(f".*{PART_SUFFIX}") if place.is_dir() else ():
             if is_part(part):  # other programs have parts, too
                 part.unlink(missing_ok=True)

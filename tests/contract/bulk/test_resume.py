@@ -81,6 +81,19 @@ async def test_an_item_on_its_way_without_a_file_is_possibly_paid(
     assert here.files(".*.part") == []
 
 
+async def test_parts_of_items_whose_turn_had_not_come_are_swept_up(site: Any) -> None:
+    """A part is made before its item is marked as sent: the dead leave more parts than marks."""
+    here, _ = await finished(site)
+    part = here.out / "images/000000/.00000003.png.0123456789ab.part"
+    part.touch()
+    foreign = here.out / "images/000000/.film.mkv.part"
+    foreign.touch()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+
+    assert (part.exists(), foreign.exists()) == (False, True)
+
+
 async def test_an_item_sent_again_counts_from_when_it_was_sent_again(site: Any) -> None:
     """After a second crash the window is full of requests first sent before the first one."""
     here, before = await finished(site)
