@@ -2,6 +2,7 @@
 
 import collections
 import hashlib
+import json
 import math
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ _ON_THE_WAY = 1.0  # [s] until a client that got a 429 has stopped sending for c
 _SHORTEST_LOCKOUT = 20.0  # [s] that the soak's 429s ask for
 _SHOWN = 8
 _JOURNAL = "journal.sqlite"
-_SENT = "SELECT number FROM items WHERE state = 'sent'"
+_SENT = "SELECT number, request FROM items WHERE state = 'sent'"
 _IMAGES = frozenset({".png", ".jpeg", ".webp"})
 
 
@@ -37,8 +38,6 @@ class Audit:
         real: Those that really were.
         lost: Price of the real ones [credits]: `booked` is `spent` plus this.
         groundless: Doubts told of requests that never reached the server.
-        nameless: Images that were adopted without their facts: the disk had room for the image and
-            none for its sidecar. Their money is right, and nobody knows their request.
         faults: What does not agree, in words.
     """
 
@@ -48,7 +47,6 @@ class Audit:
     real: int
     lost: float
     groundless: int
-    nameless: int
     faults: tuple[str, ...]
 
 
@@ -71,10 +69,9 @@ def audit(
         told = sum(item["unknown_charges"] for item in items)
         delivered = set[str]()
         for item in items:
-            number = _request_of(item, charged)
+            number = item["request_id"]
             faults += _of_item(item, charged.get(number))
             sums["spent"] += item["credits"]
-            sums["nameless"] += is_nameless(item)
             delivered |= {number} if item["credits"] else set()
         lost = [price for number, price in charged.items() if number not in delivered]
         if len(lost) > told:
@@ -95,7 +92,6 @@ def audit(
         real=int(sums["real"]),
         lost=sums["lost"],
         groundless=int(sums["groundless"]),
-        nameless=int(sums["nameless"]),
         faults=tuple(faults),
     )
 
@@ -113,17 +109,6 @@ def _items_by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
     for record in records:
         found.setdefault(record["prompt"], []).append(record)
     return found
-
-
-def is_nameless(item: Record) -> bool:
-    """Whether an item has an image, and nothing is known of its request."""
-    return bool(item["credits"]) and item["request_id"] is None
-
-
-def _request_of(item: Record, charged: Mapping[str, float]) -> str:
-    if is_nameless(item):
-        return next((number for number, price in charged.items() if price == item["credits"]), "")
-    return str(item["request_id"])
 
 
 def _of_item(item: Record, booked: float | None) -> Iterable[str]:
@@ -163,7 +148,7 @@ def check_images(out: Path, records: Sequence[Record]) -> Iterable[str]:
     for name in there.keys() & owners.keys():
         if hashlib.sha256(there[name].read_bytes()).hexdigest() != owners[name]["sha256"]:
             yield f"{name}: is not what was received"
-        if not (is_nameless(owners[name]) or there[name].with_suffix(".json").exists()):
+        if not there[name].with_suffix(".json").exists():
             yield f"{name}: has no sidecar"
     for item in records:
         if item["file"] and item["file"] not in owners:
@@ -179,13 +164,22 @@ def image_files(out: Path) -> Iterable[Path]:
 def check_rate(
     requests: Sequence[ReceivedRequest], limit: int, ends_of_runs: Sequence[float]
 ) -> Iterable[str]:
-    """Say where the rate limit was broken, or a lock-out that the run knew of.
+    """Say where a key's rate limit was broken, or a lock-out that the run knew of.
 
     Args:
         requests: Everything that arrived, in order.
-        limit: Most that may arrive in 10 s.
+        limit: Most that may arrive in 10 s with one key.
         ends_of_runs: When a run ended [s]: the next one knows nothing of it.
     """
+    for key in sorted({seen.key_id for seen in requests}):
+        yield from _check_key(
+            [seen for seen in requests if seen.key_id == key], limit, ends_of_runs
+        )
+
+
+def _check_key(
+    requests: Sequence[ReceivedRequest], limit: int, ends_of_runs: Sequence[float]
+) -> Iterable[str]:
     stamps = sorted(seen.at for seen in requests)
     for first, at in zip(stamps, stamps[limit:], strict=False):
         if at < first + _PERIOD:
@@ -214,7 +208,6 @@ def check_held(
     delivered = {item["request_id"] for item in records}
     items = _items_by_prompt(records)
     alone = {prompt for prompt, several in items.items() if len(several) == 1}
-    alone -= {item["prompt"] for item in records if is_nameless(item)}
     for began, ended in runs:
         lost = set[str]()
         for seen in requests:
@@ -227,8 +220,8 @@ def check_held(
                 lost.add(prompt)
 
 
-def count_adoptable(out: Path, scratch: Path) -> int:
-    """Return how many images a run that died has left of items that are marked as sent.
+def items_on_their_way(out: Path, scratch: Path) -> dict[int, str]:
+    """Return the prompts of the items that a run has left marked as sent, by their numbers.
 
     Looks at a copy of the journal: what a dead process leaves is for the next run to find.
 
@@ -237,16 +230,29 @@ def count_adoptable(out: Path, scratch: Path) -> int:
         scratch: A folder to copy to.
     """
     if not (out / _JOURNAL).exists():
-        return 0
+        return {}
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         for path in out.glob(f"{_JOURNAL}*"):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, folder)
         with closing(sqlite3.connect(Path(folder) / _JOURNAL)) as db:
             if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'").fetchone():
-                return 0
-            sent = {number for (number,) in db.execute(_SENT)}
-    return sum(int(path.stem) in sent for path in image_files(out))
+                return {}
+            return {number: json.loads(request)["prompt"] for number, request in db.execute(_SENT)}
+
+
+def count_unsent(
+    marked: Iterable[str], requests: Iterable[ReceivedRequest], *, since: float
+) -> int:
+    """Return how many items a run has left marked as sent without having sent them.
+
+    Args:
+        marked: Their prompts.
+        requests: Everything that arrived.
+        since: When the run began [s].
+    """
+    sent = {seen.fields.get("prompt") for seen in requests if seen.at >= since}
+    return sum(prompt not in sent for prompt in marked)
 
 
 def in_words(faults: Sequence[str]) -> str:

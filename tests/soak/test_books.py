@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from sd3async.emulator.journal import ReceivedRequest
-from soak.books import audit, check_held, check_rate
+from soak.books import audit, check_held, check_rate, count_unsent
 
 
 def arrived(number: int, *, at: float = 0.0, charged: float = 0.0, **facts: Any) -> ReceivedRequest:
@@ -78,6 +78,14 @@ def test_more_requests_than_the_limit_are_seen() -> None:
     assert "more than 39 requests" in next(iter(check_rate(paced, 39, [])))
 
 
+def test_each_key_has_a_limit_of_its_own() -> None:
+    """What one key may not send, another one may; neither may hide behind the other."""
+    both = [attrs.evolve(arrived(number), key_id=f"k{number % 2}") for number in range(90)]
+
+    assert list(check_rate(both, 45, [])) == []
+    assert len(list(check_rate(both, 44, []))) == 2
+
+
 def test_requests_in_a_known_lock_out_are_seen_unless_a_new_run_sent_them() -> None:
     """A new run cannot know what the last one was told."""
     refused = arrived(1, at=5.0, status=429, answered_at=5.0)
@@ -93,3 +101,11 @@ def test_what_is_sent_again_in_a_run_that_holds_is_seen() -> None:
 
     assert list(check_held([DONE], again, [(0.0, 5.0), (6.0, 20.0)])) == []
     assert "sent again at 9.0 s" in next(iter(check_held([DONE], again, [(0.0, 20.0)])))
+
+
+def test_what_was_marked_and_never_sent_is_counted() -> None:
+    """A request of an earlier run is no ground for a doubt of this one."""
+    requests = [arrived(1, at=2.0)]
+
+    assert count_unsent(["p", "q"], requests, since=1.0) == 1
+    assert count_unsent(["p", "q"], requests, since=3.0) == 2

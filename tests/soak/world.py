@@ -6,9 +6,11 @@ books what the dead have sent.
 """
 
 import asyncio
+import base64
 import collections
 import itertools
 import json
+import math
 import random
 import signal
 import tempfile
@@ -20,7 +22,7 @@ import attrs
 
 from sd3async.emulator import Emulator, Fault, FaultPlan
 from sd3async.emulator import latency as latencies
-from sd3async.emulator.journal import ReceivedRequest
+from sd3async.emulator.journal import ReceivedRequest, key_id
 from sd3async.emulator.virtual_time import LoopClock
 from soak.books import (
     Audit,
@@ -28,18 +30,24 @@ from soak.books import (
     check_held,
     check_images,
     check_rate,
-    count_adoptable,
+    count_unsent,
     image_files,
+    items_on_their_way,
 )
 from soak.processes import Forge, Started
 from soak.script import FAULTS, SPELL, Event, Kind, draw
 from soak.turns import StageLoop, Worker
+from soak.worker import KEYS
+from support.pictures import picture
 
 _BEFORE_THE_NEXT = 11.0  # [s] a run in virtual time does not know what the last one has sent
 _AFTER_A_SPELL = 4.0  # [s]
 _PAGE = 4096  # [bytes] what the disk gives out
 _LAST_RUNS = 40  # once nothing goes wrong any more
-_LINE = 16  # most items that are marked as sent while they still wait for their first permit
+_LINE = 16  # most items of a job that stand in line for the limit at once
+_START = "start.png"
+_KEY, _KEY_THAT_RUNS_OUT = KEYS
+_CREDITS_OF_AN_ITEM = 1.0  # that are there for each item on the account that runs out
 _REFUSED = "an item that the service refuses for good "
 
 
@@ -51,7 +59,7 @@ class Scale:
         seconds: How long things go wrong [s].
         items: Lines of the manifest in the end; it grows meanwhile.
         concurrency: Most items on their way at once.
-        max_requests: The server's limit, in any 10 s.
+        max_requests: The server's limit for each key, in any 10 s.
         credits_at_once: By how much the cap is raised when it is met [credits].
         disk: Size of the job's disk [MiB].
     """
@@ -79,9 +87,12 @@ class Result:
         runs: How often the job was started.
         ends: How the runs ended, in words.
         has_disk: Whether the job had a disk of its own, to be filled up.
+        unsent: Items that were marked as sent when a run was killed, or lost its journal, and of
+            which nothing arrived; of each such run.
         events: What happened, by kind; what found nothing to happen to is left out.
         met: Faults that requests met, by kind.
-        false_alarms: Images that `--verify` took for unknown while a job was at work.
+        linked: Items that share the image of a twin, in the end.
+        unpaid: Requests that came with the key that had run out of credits.
         audit: The two ledgers.
         broken: Promises that were broken, in words.
     """
@@ -92,9 +103,11 @@ class Result:
     runs: int
     ends: dict[str, int]
     has_disk: bool
+    unsent: tuple[int, ...]
     events: dict[str, int]
     met: dict[str, int]
-    false_alarms: int
+    linked: int
+    unpaid: int
     audit: Audit
     broken: tuple[str, ...]
 
@@ -121,11 +134,14 @@ def soak(scale: Scale, seed: int) -> Result:
 
 
 class _Service:
-    """The server: it may go down and come back, on the same port and with the same books."""
+    """The server: it may go down and come back, on the same port and with the same books.
 
-    def __init__(self, seed: int, max_requests: int) -> None:
+    One of the keys runs out of credits at some point.
+    """
+
+    def __init__(self, seed: int, scale: Scale) -> None:
         self._seed = seed
-        self._max_requests = max_requests
+        self._scale = scale
         self._port = 0
         self._past: list[ReceivedRequest] = []
         self.faults = FaultPlan()
@@ -143,7 +159,8 @@ class _Service:
             clock=LoopClock(),
             seed=self._seed,
             faults=self.faults,
-            max_requests=self._max_requests,
+            max_requests=self._scale.max_requests,
+            credits={_KEY: math.inf, _KEY_THAT_RUNS_OUT: self._left},
             latency=latencies.LogNormal(median=3.0, sigma=0.6, longest=30.0),
             image_bytes=1_200,
             journal_limit=10**9,
@@ -166,6 +183,13 @@ class _Service:
     def requests(self) -> list[ReceivedRequest]:
         """Everything that ever arrived, in order."""
         return self._past + ([] if self.now is None else self.now.requests)
+
+    @property
+    def _left(self) -> float:
+        """What is left on the account that runs out [credits]."""
+        mine = key_id(_KEY_THAT_RUNS_OUT)
+        spent = sum(seen.charged for seen in self._past if seen.key_id == mine)
+        return self._scale.items * _CREDITS_OF_AN_ITEM - spent
 
     @property
     def credits_used(self) -> float:
@@ -194,7 +218,7 @@ class _World:
         self._out = scratch / "home" / "out"
         self._manifest = scratch / "manifest.jsonl"
         self._lines = _lines(scale.items, random.Random(seed))
-        self._service = _Service(seed << 20, scale.max_requests)
+        self._service = _Service(seed << 20, scale)
         self._rng = random.Random(seed)
         self._cap = scale.credits_at_once
         self._broken: list[str] = []
@@ -206,12 +230,9 @@ class _World:
         self._looks: list[Started] = []
         self._images: dict[str, tuple[int, int]] = {}
         self._disk_is_full = False
-        self._was_disk_full = False  # since the books were last compared
-        self._nameless = 0
         self._adoptable = 0
-        self._hard_ends = 0
+        self._unsent: list[int] = []  # by run: marked as sent, and never arrived
         self._held: list[tuple[float, float]] = []
-        self._false_alarms = 0
         self._known = set[str]()
         self._is_over = False
         self._runs = 0
@@ -231,9 +252,9 @@ class _World:
         self._broken += set(found.faults) - self._known
         self._broken += check_images(self._folder / "out", last["records"])
         self._broken += check_rate(requests, self._scale.max_requests, self._ended_at)
-        if found.groundless > _LINE * self._hard_ends:
+        if found.groundless > sum(self._unsent):
             words = f"{found.groundless} doubts of requests that never arrived"
-            self._broken.append(f"{words}, after {self._hard_ends} hard ends")
+            self._broken.append(f"{words}, and the dead have left {sum(self._unsent)} of them")
         self._broken += check_held(last["records"], requests, self._held)
         self._broken += _unfinished(last["records"], len(self._lines))
         if found.booked != self._service.credits_used:
@@ -245,9 +266,11 @@ class _World:
             runs=self._runs,
             ends=dict(self._ends.most_common()),
             has_disk=self._forge.has_disk,
+            unsent=tuple(filter(None, self._unsent)),
             events=dict(self._events.most_common()),
             met=dict(self._service.met.most_common()),
-            false_alarms=self._false_alarms,
+            linked=last["stats"]["linked"],
+            unpaid=sum(seen.status == 402 for seen in requests),
             audit=found,
             broken=tuple(self._broken),
         )
@@ -301,7 +324,6 @@ class _World:
         told: dict[str, Any] = json.loads(last_words) if last_words else {"failure": "died"}
         end = str(told.get("stop_reason") or told["failure"] or "complete")
         self._ends[end.partition(":")[0]] += 1
-        self._hard_ends += told["failure"] is not None
         await asyncio.sleep(1.0)  # what the dead have sent still arrives
         self._check_run(told, records)
         if told.get("stop_reason") == "budget":
@@ -325,6 +347,7 @@ class _World:
         return last_words if code == 0 else None
 
     def _write_manifest(self, *, is_last: bool) -> None:
+        (self._scratch / _START).write_bytes(picture())
         share = 1.0 if is_last else min(1.0, 0.1 + _now() / self._scale.seconds)
         lines = self._lines[: int(len(self._lines) * share)]
         self._manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -340,31 +363,41 @@ class _World:
             if marks.get(name) != mark:
                 self._broken.append(f"{at}{name} was written over, or is gone")
         self._images = marks
-        self._check_adoption(told, at)
+        self._check_marks(told, at)
         if told.get("stats") is None or not records.exists():
             return
         told["records"] = [json.loads(line) for line in records.read_text().splitlines()]
         if told["failure"] is None:  # a clean end: everything is settled
             self._audit(told, at)
 
-    def _check_adoption(self, told: dict[str, Any], at: str) -> None:
-        """See that what the last one left was taken, and what this one leaves."""
+    def _check_marks(self, told: dict[str, Any], at: str) -> None:
+        """See that what the last one left was taken, and what this one leaves.
+
+        Only who is killed, or has no room for the journal any more, leaves items marked as sent
+        that were not: those whose turn has come, and whose instant, a moment later, has not.
+        Everybody else gives them back.
+        """
         is_clean = told["failure"] is None
         adopted: int = told["stats"]["adopted"] if is_clean else 0
         if is_clean and adopted < self._adoptable:
             self._broken.append(f"{at}{adopted} images adopted of {self._adoptable}")
-        self._adoptable = count_adoptable(self._folder / "out", self._scratch)
-        if is_clean and self._adoptable:
-            self._broken.append(f"{at}{self._adoptable} images of items still marked as sent")
+        marked = items_on_their_way(self._folder / "out", self._scratch)
+        self._adoptable = sum(
+            int(path.stem) in marked for path in image_files(self._folder / "out")
+        )
+        if is_clean and marked:
+            self._broken.append(f"{at}{len(marked)} items are still marked as sent")
+        unsent = count_unsent(marked.values(), self._service.requests, since=self._began_at)
+        self._unsent.append(unsent)
+        could_not_tell = str(told["failure"]).startswith(("died", "StorageError"))
+        if unsent > (_LINE if could_not_tell else 0):
+            words = f"{unsent} items marked as sent of which nothing arrived"
+            self._broken.append(f"{at}{words}: {told['failure']}")
 
     def _audit(self, told: dict[str, Any], at: str) -> None:
         found = audit(told["records"], self._service.requests, told["stats"])
         self._broken += [at + fault for fault in found.faults if fault not in self._known]
         self._known.update(found.faults)
-        if found.nameless > self._nameless and not self._was_disk_full:
-            self._broken.append(f"{at}an image was adopted without its facts")
-        self._nameless = found.nameless
-        self._was_disk_full = self._disk_is_full
 
     # The world's side: what goes wrong.
 
@@ -412,7 +445,7 @@ class _World:
         """Fill it for a while, if it can be done; return whether it was."""
         if not self._forge.has_disk or self._disk_is_full:
             return False
-        self._disk_is_full = self._was_disk_full = True
+        self._disk_is_full = True
         self._forge.fill_disk(left=rng.randrange(30) * _PAGE)
         await asyncio.sleep(rng.uniform(2.0, 20.0))
         self._forge.free_disk()
@@ -475,10 +508,7 @@ class _World:
             assert look.output is not None
             lines = look.output.read_text().splitlines()
             flaws = [line for line in lines if line.startswith("images/")]
-            # It reads the journal twice: an image that is noted in between seems to be in none.
-            alarms = [line for line in flaws if line.endswith(": is in no journal")]
-            self._false_alarms += len(alarms)
-            self._broken += [f"--verify: {line}" for line in flaws if line not in alarms]
+            self._broken += [f"--verify: {line}" for line in flaws]
             if code != (1 if flaws else 0):
                 self._broken.append(f"--verify left with {code}: {lines}")
 
@@ -498,18 +528,21 @@ def _step_wall_clock(rng: random.Random) -> None:
 
 
 def _lines(count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Draw a manifest: three prices, some twins, some that the service refuses."""
+    """Draw a manifest: three prices, images to start from, twins, what the service refuses."""
+    inline = f"data:image/png;base64,{base64.b64encode(picture(hue=9)).decode()}"
     lines: list[dict[str, Any]] = []
     for number in range(count):
         line: dict[str, Any] = {"id": f"i{number:06d}", "prompt": f"prompt {number}"}
         line["endpoint"] = rng.choice(["sd3", "core", "ultra"])
         line["output_format"] = rng.choice(["png", "png", "jpeg"])
         draw = rng.random()
+        if line["endpoint"] != "core" and rng.random() < 0.2:
+            line |= {"image": rng.choice([_START, inline]), "strength": 0.5}
         if draw < 0.02:
             line["prompt"] = f"{_REFUSED}{number}"
-        elif draw < 0.10 and number:
+        elif draw < 0.12 and number:  # with a fixed seed, the same image, and one without it
             line = {**rng.choice(lines[-20:]), "id": line["id"]}
-        elif draw < 0.3:
+        elif draw < 0.6:
             line["seed"] = number + 1
         lines.append(line)
     return lines
