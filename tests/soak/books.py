@@ -23,8 +23,23 @@ _ON_THE_WAY = 1.0  # [s] until a client that got a 429 has stopped sending for c
 _SHORTEST_LOCKOUT = 20.0  # [s] that the soak's 429s ask for
 _SHOWN = 8
 _JOURNAL = "journal.sqlite"
-_SENT = "SELECT number, request FROM items WHERE state = 'sent'"
+_SENT = "SELECT number, sent_at, request FROM items WHERE state = 'sent'"
 _IMAGES = frozenset({".png", ".jpeg", ".webp"})
+
+
+@attrs.frozen
+class Mark:
+    """An item that is marked as sent.
+
+    Attributes:
+        number: The item.
+        at: When it was marked, by the job's wall clock [s].
+        prompt: Its prompt.
+    """
+
+    number: int
+    at: float
+    prompt: str
 
 
 @attrs.frozen
@@ -37,7 +52,8 @@ class Audit:
         told: Generations that the job says were possibly paid without an image.
         real: Those that really were.
         lost: Price of the real ones [credits]: `booked` is `spent` plus this.
-        groundless: Doubts told of requests that never reached the server.
+        groundless: Doubts told of requests that never reached the server. One whose head alone
+            did, before the server went down or answered, may be anybody's, and is a ground.
         faults: What does not agree, in words.
     """
 
@@ -91,7 +107,7 @@ def audit(
         told=int(sums["told"]),
         real=int(sums["real"]),
         lost=sums["lost"],
-        groundless=int(sums["groundless"]),
+        groundless=max(0, int(sums["groundless"]) - _count_heads(requests)),
         faults=tuple(faults),
     )
 
@@ -102,6 +118,11 @@ def _by_prompt(requests: Iterable[ReceivedRequest]) -> dict[str, list[ReceivedRe
         if "prompt" in seen.fields:
             found.setdefault(seen.fields["prompt"], []).append(seen)
     return found
+
+
+def _count_heads(requests: Iterable[ReceivedRequest]) -> int:
+    """Return how many requests for an image arrived without what they ask for."""
+    return sum(seen.method == "POST" and "prompt" not in seen.fields for seen in requests)
 
 
 def _items_by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -220,8 +241,8 @@ def check_held(
                 lost.add(prompt)
 
 
-def items_on_their_way(out: Path, scratch: Path) -> dict[int, str]:
-    """Return the prompts of the items that a run has left marked as sent, by their numbers.
+def find_marks(out: Path, scratch: Path) -> set[Mark]:
+    """Return what marks a run has left of items on their way.
 
     Looks at a copy of the journal: what a dead process leaves is for the next run to find.
 
@@ -230,29 +251,30 @@ def items_on_their_way(out: Path, scratch: Path) -> dict[int, str]:
         scratch: A folder to copy to.
     """
     if not (out / _JOURNAL).exists():
-        return {}
+        return set()
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         for path in out.glob(f"{_JOURNAL}*"):
             if not path.name.endswith("-shm"):
                 shutil.copy(path, folder)
         with closing(sqlite3.connect(Path(folder) / _JOURNAL)) as db:
             if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'items'").fetchone():
-                return {}
-            return {number: json.loads(request)["prompt"] for number, request in db.execute(_SENT)}
+                return set()
+            rows = db.execute(_SENT).fetchall()
+    return {Mark(number, at, json.loads(request)["prompt"]) for number, at, request in rows}
 
 
 def count_unsent(
-    marked: Iterable[str], requests: Iterable[ReceivedRequest], *, since: float
+    marks: Iterable[Mark], requests: Iterable[ReceivedRequest], *, since: float
 ) -> int:
     """Return how many items a run has left marked as sent without having sent them.
 
     Args:
-        marked: Their prompts.
+        marks: Those of the run.
         requests: Everything that arrived.
         since: When the run began [s].
     """
     sent = {seen.fields.get("prompt") for seen in requests if seen.at >= since}
-    return sum(prompt not in sent for prompt in marked)
+    return sum(mark.prompt not in sent for mark in marks)
 
 
 def in_words(faults: Sequence[str]) -> str:

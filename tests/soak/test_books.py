@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from sd3async.emulator.journal import ReceivedRequest
-from soak.books import audit, check_held, check_rate, count_unsent
+from soak.books import Mark, audit, check_held, check_rate, count_unsent
 
 
 def arrived(number: int, *, at: float = 0.0, charged: float = 0.0, **facts: Any) -> ReceivedRequest:
@@ -106,6 +106,7 @@ def test_what_is_sent_again_in_a_run_that_holds_is_seen() -> None:
 def test_what_was_marked_and_never_sent_is_counted() -> None:
     """A request of an earlier run is no ground for a doubt of this one."""
     requests = [arrived(1, at=2.0)]
+    marks = [Mark(0, 1.0, "p"), Mark(1, 1.0, "q")]
 
-    assert count_unsent(["p", "q"], requests, since=1.0) == 1
-    assert count_unsent(["p", "q"], requests, since=3.0) == 2
+    assert count_unsent(marks, requests, since=1.0) == 1
+    assert count_unsent(marks, requests, since=3.0) == 2

@@ -26,13 +26,14 @@ from sd3async.emulator.journal import ReceivedRequest, key_id
 from sd3async.emulator.virtual_time import LoopClock
 from soak.books import (
     Audit,
+    Mark,
     audit,
     check_held,
     check_images,
     check_rate,
     count_unsent,
+    find_marks,
     image_files,
-    items_on_their_way,
 )
 from soak.processes import Forge, Started
 from soak.script import FAULTS, SPELL, Event, Kind, draw
@@ -231,6 +232,7 @@ class _World:
         self._images: dict[str, tuple[int, int]] = {}
         self._disk_is_full = False
         self._adoptable = 0
+        self._marks = set[Mark]()  # what the last run has left
         self._unsent: list[int] = []  # by run: marked as sent, and never arrived
         self._held: list[tuple[float, float]] = []
         self._known = set[str]()
@@ -358,11 +360,11 @@ class _World:
             used = self._service.credits_used
             self._broken.append(f"{at}{used} credits booked under a cap of {self._cap}")
         images = {str(path): path.stat() for path in image_files(self._folder / "out")}
-        marks = {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in images.items()}
-        for name, mark in self._images.items():
-            if marks.get(name) != mark:
+        stamps = {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in images.items()}
+        for name, stamp in self._images.items():
+            if stamps.get(name) != stamp:
                 self._broken.append(f"{at}{name} was written over, or is gone")
-        self._images = marks
+        self._images = stamps
         self._check_marks(told, at)
         if told.get("stats") is None or not records.exists():
             return
@@ -381,14 +383,16 @@ class _World:
         adopted: int = told["stats"]["adopted"] if is_clean else 0
         if is_clean and adopted < self._adoptable:
             self._broken.append(f"{at}{adopted} images adopted of {self._adoptable}")
-        marked = items_on_their_way(self._folder / "out", self._scratch)
+        marks = find_marks(self._folder / "out", self._scratch)
+        marked = {mark.number for mark in marks}
         self._adoptable = sum(
             int(path.stem) in marked for path in image_files(self._folder / "out")
         )
-        if is_clean and marked:
-            self._broken.append(f"{at}{len(marked)} items are still marked as sent")
-        unsent = count_unsent(marked.values(), self._service.requests, since=self._began_at)
+        if is_clean and marks:
+            self._broken.append(f"{at}{len(marks)} items are still marked as sent")
+        unsent = count_unsent(marks - self._marks, self._service.requests, since=self._began_at)
         self._unsent.append(unsent)
+        self._marks = marks
         could_not_tell = str(told["failure"]).startswith(("died", "StorageError"))
         if unsent > (_LINE if could_not_tell else 0):
             words = f"{unsent} items marked as sent of which nothing arrived"

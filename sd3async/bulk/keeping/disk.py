@@ -13,7 +13,7 @@ from sd3async.bulk.keeping.folder import IMAGES
 _LARGEST_GUESS = 5_000_000  # [bytes]
 _BESIDE_EACH = 16 * 1024  # [bytes] sidecar, rows of the journal, and a part of a folder
 _FILES_OF_EACH = 3  # image, sidecar, and the part that becomes one of them
-_FOR_THE_JOB = 16 * 1024 * 1024  # [bytes] the journal's log, twice what it grows to
+_FOR_THE_JOB = 8 * 1024 * 1024  # [bytes] what the journal grows by; its log has taken its room
 _RESULT = 2 * 1024  # [bytes] of each item in results.jsonl
 _GOOD_FOR = 1.0  # [s]
 _MB = 1e6

@@ -5,6 +5,7 @@ itself is the batching window, and any wait on top of it would only add delay.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,9 @@ APPLICATION_ID = 0x73643361  # "sd3a": tells our journal from any other SQLite f
 SCHEMA_VERSION = 3
 
 _CACHE_KIB = 4 * 1024
+# Twice what the log grows to before SQLite brings it into the file: where the disk is full, that may
+# not work any more, and what is in flight then still has the other half.
+_LOG_ROOM = 8 * 1024 * 1024  # [bytes]
 _LARGEST_IDLE_WAL = 16 * 1024 * 1024  # [bytes] a registration leaves a large one behind
 
 
@@ -134,6 +138,8 @@ class Store:
             connection.close()
             raise
         self._connection = connection
+        if not self._is_scratch:
+            _take_room(self._path.with_name(f"{self._path.name}-wal"))
 
     def _check(self, connection: sqlite3.Connection) -> None:
         # FULL: a row that was acknowledged survives a power cut. Group commits make it cheap.
@@ -207,6 +213,22 @@ class Store:
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+
+
+def _take_room(log: Path) -> None:
+    """Take the room that the log will need, so that a disk which fills up later does not matter.
+
+    SQLite reads no further than what it has written, and writes a log from its start again and
+    again: a disk without room for it at the end would lose what is known of images that are paid.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with suppress(OSError):  # there is none: whoever looks at the disk before sending will say so
+        descriptor = os.open(log, os.O_RDWR)
+        try:
+            os.posix_fallocate(descriptor, 0, _LOG_ROOM)
+        finally:
+            os.close(descriptor)
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:

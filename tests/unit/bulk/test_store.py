@@ -1,6 +1,7 @@
 """The store: what was awaited is on the disk, and a failure is told to everybody who waits."""
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -52,6 +53,22 @@ async def test_what_is_kept_is_synced_at_every_commit(
     await store.aclose()
 
     assert (synchronous, mode) == (level, "wal")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no way to ask for room")
+async def test_the_log_has_its_room_before_it_is_written(tmp_path: Path) -> None:
+    """On a disk that fills up, what is in flight must still be noted when it lands."""
+    store = Store(tmp_path / "a.sqlite", SCHEMA)
+    await store.open()
+    log = tmp_path / "a.sqlite-wal"
+    before = log.stat()
+    for number in range(50):
+        await store.submit(write(f"{number}" * 2_000))
+    after = log.stat()
+    await store.aclose()
+
+    assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
+    assert len(texts(tmp_path / "a.sqlite")) == 50
 
 
 async def test_a_write_nobody_awaits_is_written_all_the_same(tmp_path: Path) -> None:
