@@ -99,6 +99,7 @@ class BulkJob:
         self._asking: asyncio.Task[float | None] | None = None
         self._is_abandoned = threading.Event()
         self._is_careful = False
+        self._was_entered = self._was_stopped = False
         self._started_at = 0.0
         self._balance_before: float | None = None
         self._freezes_before = 0
@@ -133,9 +134,13 @@ class BulkJob:
         return read_records(self._folder.journal)
 
     def stop(self) -> None:
-        """Admit nothing more and take back what only waits; what is with the server lands."""
+        """Admit nothing more and take back what only waits; what is with the server lands.
+
+        A job that is not yet entered will send nothing; one that has sent everything stays so.
+        """
+        self._was_stopped = True
         if self._run is not None:
-            self._run.stop("interrupted")
+            self._run.interrupt()
         if self._asking is not None:
             self._asking.cancel()
 
@@ -178,6 +183,9 @@ class BulkJob:
             FolderError: The folder belongs to something else.
             StorageError: The folder or the journal cannot be used.
         """
+        if self._was_entered:
+            raise RuntimeError("a job is entered once: make another BulkJob to go on with its folder")
+        self._was_entered = True
         self._started_at = self._clock.time()
         self._freezes_before = self._client.freezes
         claim = functools.partial(self._folder.claim, force=self._options.force)
@@ -190,6 +198,8 @@ class BulkJob:
             await self._put_away(is_refused=isinstance(error, ManifestError | FolderError))
             raise
         self._run = self._prepare_run()
+        if self._was_stopped:
+            self._run.interrupt()
         return self
 
     async def _take_in(self) -> None:
@@ -237,11 +247,19 @@ class BulkJob:
             if isinstance(exc, asyncio.CancelledError):
                 self.cancel()
             if self._outcomes is not None:
-                await self._outcomes.aclose()
+                await self._end(self._outcomes)
             if exc is None or isinstance(exc, Exception):
                 await self._finish(may_fail=exc is not None)
         finally:
             await self._put_away()
+
+    async def _end(self, outcomes: AsyncGenerator[Outcome]) -> None:
+        """Land what is in flight, though another task may be waiting for the outcomes."""
+        while outcomes.ag_running:
+            self.stop()
+            await self._entered().land()
+            await asyncio.sleep(0)  # that task hears of it, and takes what is left
+        await outcomes.aclose()
 
     async def _put_away(self, *, is_refused: bool = False) -> None:
         """Close the journal and let go of the folder, through every cancellation.

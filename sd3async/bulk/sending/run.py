@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import attrs
 
+from sd3async._threads import outlast
 from sd3async.bulk.errors import StorageError
 from sd3async.bulk.keeping.ledger import QueuedItem
 from sd3async.bulk.sending.flight import Flight, Halt, Landed, Means
@@ -71,7 +72,7 @@ class Run:
             self.cancel()
             raise
         finally:
-            await self._land()
+            await self.land()
         if not admission.cancelled() and (error := admission.exception()) is not None:
             self._stop_for(error)
         if self.stop_reason in ("storage", "error") and self.failure is not None:
@@ -92,9 +93,15 @@ class Run:
         for flight in self._flights.values():
             flight.stop()
 
+    def interrupt(self) -> None:
+        """Stop because somebody wants it, unless everything has ended anyway."""
+        is_over = self._admission is not None and self._admission.done() and not self._flights
+        if not is_over:
+            self.stop("interrupted")
+
     def cancel(self) -> None:
         """Break off everything; what is with the server is possibly paid."""
-        self.stop("interrupted")
+        self.interrupt()
         for task in self._flights:
             task.cancel()
 
@@ -196,18 +203,22 @@ class Run:
                 yield attrs.evolve(landed.outcome, index=sharing)
             after = page[-1]
 
-    async def _land(self) -> None:
-        """Wait until nothing is on its way. When cancelled, break everything off."""
+    async def land(self) -> None:
+        """Admit nothing more, and wait until nothing is on its way.
+
+        When cancelled, break everything off, and wait for that through every further cancellation:
+        who leaves closes the ledger behind it.
+        """
         if self._admission is not None and not self._admission.done():
             self.stop("interrupted")
-        while pending := {task for task in (self._admission, *self._flights) if task is not None}:
+        while pending := [task for task in (self._admission, *self._flights) if task is not None]:
             if all(task.done() for task in pending):
                 return
             try:
                 await asyncio.wait(pending)
             except asyncio.CancelledError:
                 self.cancel()
-                await asyncio.wait(pending)
+                await outlast(*pending)
                 raise
 
 

@@ -556,6 +556,56 @@ async def test_a_job_stopped_before_it_began_sends_nothing(site: Any) -> None:
     assert job.stats.unsent == 40
 
 
+async def test_a_job_stopped_before_it_was_entered_sends_nothing(site: Any) -> None:
+    """Taking a million lines in takes a minute, in which people press a button, too."""
+    here = await site()
+    job = here.job(PROMPTS)
+    job.stop()
+    async with job:
+        await job.run()
+
+    assert (here.emulator.paid, job.stop_reason) == (0, "interrupted")
+    assert job.stats.unsent == 40
+
+
+async def test_a_job_that_is_stopped_when_all_is_done_was_not_interrupted(site: Any) -> None:
+    """A program that stops its job in any case must not be told to run it again."""
+    here = await site()
+    async with here.job(PROMPTS) as job:
+        await job.run()
+        job.stop()
+        job.cancel()
+
+    assert (job.stats.done, job.stop_reason) == (40, None)
+
+
+async def test_leaving_a_job_that_another_task_runs_lands_what_is_in_flight(site: Any) -> None:
+    """Whoever leaves has closed the journal under images that are being paid for."""
+    here = await site(latency=5.0)
+    async with here.job(PROMPTS, concurrency=10) as job:
+        task = await start(job, 7.0)
+    stats = await task
+
+    assert job.stop_reason == "interrupted"
+    assert here.emulator.paid == job.stats.done == stats.done == 20
+    assert (job.stats.possibly_paid, job.stats.unsent) == (0, 20)
+
+
+async def test_a_job_is_entered_once(site: Any) -> None:
+    """What is at its end must say so, in words that help."""
+    here = await site()
+    async with here.job(PROMPTS) as job:
+        with pytest.raises(RuntimeError, match="make another BulkJob"):
+            await job.__aenter__()
+        await job.run()
+    with pytest.raises(RuntimeError, match="make another BulkJob"):
+        await job.__aenter__()
+    async with here.job(PROMPTS) as again:
+        await again.run()
+
+    assert again.stats.resumed == 40
+
+
 async def test_an_item_that_cannot_be_tried_again_under_the_cap_waits(site: Any) -> None:
     """A second try that could be charged needs room under the cap like a first one."""
     here = await site(faults=[Fault.reset()] * 2)
