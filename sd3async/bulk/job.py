@@ -184,7 +184,9 @@ class BulkJob:
             StorageError: The folder or the journal cannot be used.
         """
         if self._was_entered:
-            raise RuntimeError("a job is entered once: make another BulkJob to go on with its folder")
+            raise RuntimeError(
+                "a job is entered once: make another BulkJob to go on with its folder"
+            )
         self._was_entered = True
         self._started_at = self._clock.time()
         self._freezes_before = self._client.freezes

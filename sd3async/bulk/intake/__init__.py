@@ -13,7 +13,7 @@ from sd3async.bulk.keeping.folder import JobFolder
 from sd3async.bulk.keeping.journal import Journal
 from sd3async.bulk.keeping.recovery import recover
 from sd3async.bulk.keeping.registration import Registered, Registration
-from sd3async.bulk.keeping.stock import note_missing, take_over
+from sd3async.bulk.keeping.stock import complete_sidecars, note_missing, take_over
 from sd3async.bulk.keeping.store import Store
 from sd3async.bulk.keeping.tables import storable
 from sd3async.bulk.options import JobOptions
@@ -52,6 +52,8 @@ async def take_in(
     await journal.store.submit(lambda db: note_missing(db, folder))
     adopted = await recover(journal, folder, holds=options.holds, at=at, is_rehearsal=is_rehearsal)
     registered, restored = await _register(journal, folder, source, options, is_rehearsal)
+    if not is_rehearsal:
+        await journal.store.submit(lambda db: complete_sidecars(db, folder))
     if not options.holds:
         await journal.reopen("unknown")
     if options.retry_failed:

@@ -57,11 +57,13 @@ class Picture:
         number: The item that it is named after.
         name: Relative to the job's folder.
         size: [bytes].
+        has_sidecar: Whether there is a sidecar beside it.
     """
 
     number: int
     name: str
     size: int
+    has_sidecar: bool
 
 
 class JobFolder:
@@ -230,8 +232,11 @@ class JobFolder:
         part that a crash left can be told to be whole.
         """
         names = {"index": item.number, "id": item.id, "tags": item.tags}
-        write = functools.partial(write_sidecar, service=self.service)
-        self.on_disk(write, self.path / delivery.file, names, image, delivery.facts)
+        write = functools.partial(
+            write_sidecar, price=image.credits, attempts=image.attempts, service=self.service
+        )
+        request = image.request.to_dict()
+        self.on_disk(write, self.path / delivery.file, names, request, delivery.facts)
 
     def log_error(self, error: BaseException) -> JobError:
         """As for `Shelf`."""
@@ -322,11 +327,14 @@ def read_out(out: str | Path) -> Path:
 
 def _find_pictures(folder: Path) -> list[Picture]:
     found: list[Picture] = []
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            match = _IMAGE_NAME.fullmatch(entry.name)
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as listing:
+        entries = {entry.name: entry for entry in listing}
+        for name, entry in entries.items():
+            match = _IMAGE_NAME.fullmatch(name)
             if match and entry.is_file() and (size := entry.stat().st_size):
-                found.append(Picture(int(match[1]), f"{IMAGES}/{folder.name}/{entry.name}", size))
+                has_sidecar = f"{match[1]}.json" in entries
+                path = f"{IMAGES}/{folder.name}/{name}"
+                found.append(Picture(int(match[1]), path, size, has_sidecar))
     return found
 
 

@@ -58,9 +58,11 @@ def facts_of(image: GeneratedImage, *, sha256: str, emulated: bool) -> dict[str,
 def write_sidecar(
     of: Path,
     item: Mapping[str, Any],
-    image: GeneratedImage,
+    request: Mapping[str, Any],
     facts: Mapping[str, Any],
     *,
+    price: float,
+    attempts: int,
     service: str | None,
 ) -> None:
     """Write a sidecar: whole, or not at all.
@@ -68,17 +70,18 @@ def write_sidecar(
     Args:
         of: The image's file.
         item: What identifies its item: `index`, `id`, `tags`.
-        image: The image.
+        request: As JSON values.
         facts: From `facts_of`.
+        price: What the image cost [credits].
+        attempts: Requests sent for it.
         service: Who made it; None is not known.
     """
-    request = image.request.to_dict()
     sidecar = {
         **item,
         "request": request,
         "model": request.get("model"),
-        "credits": image.credits,
-        "attempts": image.attempts,
+        "credits": price,
+        "attempts": attempts,
         "service": service,
         **facts,
     }

@@ -9,15 +9,16 @@ Everything here blocks, and runs in the journal's thread, a thousand items at a 
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from sd3async.bulk.errors import FolderError
+from sd3async.bulk.errors import FolderError, StorageError
 from sd3async.bulk.keeping import tables
 from sd3async.bulk.keeping.folder import JobFolder, Picture
 from sd3async.bulk.keeping.ledger import Delivery
-from sd3async.bulk.keeping.sidecars import known_facts, read_sidecar
-from sd3async.bulk.records import State
+from sd3async.bulk.keeping.sidecars import FACTS, known_facts, read_sidecar, write_sidecar
+from sd3async.bulk.records import ItemRecord, State
 from sd3async.models.requests import IMAGE_FIELDS
 
 
@@ -65,6 +66,37 @@ def take_over(db: sqlite3.Connection, folder: JobFolder) -> int:
     if taken:
         tables.link_twins(db)
     return taken
+
+
+def complete_sidecars(db: sqlite3.Connection, folder: JobFolder) -> None:
+    """Write the sidecars that are missing, such as those that a full disk had no room for.
+
+    What cannot be written is left to the next run. The model of a request that names none is not
+    known any more.
+
+    Args:
+        db: The journal.
+        folder: The job's folder.
+    """
+    for first, _ in folder.ranges():
+        for picture in folder.pictures(first):
+            if not picture.has_sidecar and (record := tables.record(db, picture.number)):
+                with suppress(StorageError):
+                    folder.on_disk(_describe, folder, picture, record)
+
+
+def _describe(folder: JobFolder, picture: Picture, record: ItemRecord) -> None:
+    known = {name: getattr(record, name) for name in FACTS}
+    if record.state == "done" and record.file == picture.name and known_facts(known):
+        write_sidecar(
+            folder.path / picture.name,
+            {"index": record.index, "id": record.id, "tags": record.tags},
+            record.request,
+            known,
+            price=record.credits,
+            attempts=record.attempts,
+            service=record.service,
+        )
 
 
 def unknown_pictures(

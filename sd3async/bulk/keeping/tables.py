@@ -126,6 +126,13 @@ def records(db: sqlite3.Connection) -> Iterator[ItemRecord]:
         yield _record_of(row, service)
 
 
+def record(db: sqlite3.Connection, number: int) -> ItemRecord | None:
+    """Return an item, or None if there is none of that number."""
+    query = f"SELECT {_RECORD_COLUMNS} FROM items WHERE number = ?"
+    row = db.execute(query, (number,)).fetchone()
+    return None if row is None else _record_of(row, read_meta(db, "service") or "")
+
+
 def _record_of(row: tuple[Any, ...], service: str) -> ItemRecord:
     (number, item_id, endpoint, request, tags, columns, rank, state, file, linked_to) = row[:10]
     (spent, attempts, unknown_charges, error, sent_at, finished_at, facts) = row[10:]
