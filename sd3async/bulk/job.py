@@ -8,8 +8,8 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self, Unpack
+from types import AsyncGeneratorType, TracebackType
+from typing import Self, Unpack, cast
 
 import attrs
 
@@ -257,7 +257,8 @@ class BulkJob:
 
     async def _end(self, outcomes: AsyncGenerator[Outcome]) -> None:
         """Land what is in flight, though another task may be waiting for the outcomes."""
-        while outcomes.ag_running:
+        generator = cast("AsyncGeneratorType[Outcome, None]", outcomes)
+        while generator.ag_running:
             self.stop()
             await self._entered().land()
             await asyncio.sleep(0)  # that task hears of it, and takes what is left
