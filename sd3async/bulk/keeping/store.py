@@ -226,7 +226,10 @@ def _take_room(log: Path) -> None:
     with suppress(OSError):  # there is none: whoever looks at the disk before sending will say so
         descriptor = os.open(log, os.O_RDWR)
         try:
-            os.posix_fallocate(descriptor, 0, _LOG_ROOM)
+            disk = os.fstatvfs(descriptor)
+            # Some file systems keep half of what they could not give: leave a nearly full disk alone.
+            if disk.f_bavail * disk.f_frsize >= 2 * _LOG_ROOM:
+                os.posix_fallocate(descriptor, 0, _LOG_ROOM)
         finally:
             os.close(descriptor)
 
