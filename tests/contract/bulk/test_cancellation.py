@@ -17,6 +17,7 @@ from sd3async import SD3Error
 from sd3async._files import PartFile
 from sd3async.bulk import BulkJob
 from sd3async.emulator import Fault
+from sd3async.emulator.virtual_time import LoopClock
 
 Strike = Callable[[], object]
 
@@ -135,3 +136,43 @@ async def test_a_job_outlasts_every_cancellation_until_its_flights_have_landed(
     assert not was_done
     assert not [each for each in asyncio.all_tasks() if "sd3async/bulk" in repr(each)]
     assert list(here.out.rglob("*.part")) == []
+
+
+async def test_two_jobs_on_one_client_keep_their_own_books(site: Any) -> None:
+    """They share connections and limit, and nothing else; a broken observer hurts neither."""
+    here = await site(latency=0.5)
+
+    def fail(event: object) -> None:
+        raise ValueError(event)
+
+    client = here.client.with_options(observers=(fail,))
+    one, two = (
+        BulkJob(client, source, out=here.out / name, reports=False, clock=LoopClock())
+        for name, source in (("one", SOURCE), ("two", [*SOURCE, "one more"]))
+    )
+    async with one, two:
+        await asyncio.gather(one.run(), two.run())
+
+    assert (one.stats.done, one.stats.credits_spent) == (len(SOURCE), 6.5 * REQUESTS)
+    assert (two.stats.done, two.stats.credits_spent) == (len(SOURCE) + 1, 6.5 * (REQUESTS + 1))
+    assert here.emulator.paid == 2 * REQUESTS + 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.7, 3.0])
+async def test_a_client_closed_under_a_job_costs_no_image_in_silence(
+    site: Any, seconds: float
+) -> None:
+    """Whoever closes a shared client in a program's shutdown must find the bill in order."""
+    here = await site(latency=0.5)
+    async with here.job(SOURCE, concurrency=2) as job:
+        task = asyncio.create_task(job.run())
+        await asyncio.sleep(seconds)
+        await here.client.aclose()
+        with suppress(SD3Error):
+            await task
+    async with here.job(SOURCE) as rest:
+        await rest.run()
+
+    assert job.stats.failed == 0
+    assert rest.stats.done == len(SOURCE)
+    assert here.emulator.paid - REQUESTS <= rest.stats.possibly_paid
