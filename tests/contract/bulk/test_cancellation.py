@@ -21,8 +21,8 @@ from sd3async.emulator.virtual_time import LoopClock
 
 Strike = Callable[[], object]
 
-TWINS = [{"prompt": "twin", "seed": 5}] * 2
-SOURCE = [*({"prompt": f"p{number}"} for number in range(5)), *TWINS]
+TWINS: list[dict[str, Any]] = [{"prompt": "twin", "seed": 5}] * 2
+SOURCE: list[dict[str, Any]] = [*({"prompt": f"p{number}"} for number in range(5)), *TWINS]
 REQUESTS = 6
 FAULTS = [Fault.status(500), Fault.reset(), Fault.truncated(), Fault.rate_limited(retry_after=5.0)]
 PLACES = 6  # tried in each way
@@ -148,7 +148,7 @@ async def test_two_jobs_on_one_client_keep_their_own_books(site: Any) -> None:
     client = here.client.with_options(observers=(fail,))
     one, two = (
         BulkJob(client, source, out=here.out / name, reports=False, clock=LoopClock())
-        for name, source in (("one", SOURCE), ("two", [*SOURCE, "one more"]))
+        for name, source in (("one", SOURCE), ("two", [*SOURCE, {"prompt": "one more"}]))
     )
     async with one, two:
         await asyncio.gather(one.run(), two.run())
