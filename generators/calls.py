@@ -13,6 +13,7 @@ import attrs
 from sd3async.models import fields, requests
 from sd3async.models.base import GenerationRequest, fields_of, is_sent
 from sd3async.models.images import ImageBounds
+from sd3async.models.nested import JSONObject, Prompts
 
 _WIDTH = 100
 
@@ -24,13 +25,26 @@ _ALIASES = {
     fields.SD3_MODELS: "SD3Model",
     fields.SD3_MODES: "SD3Mode",
     fields.LIGHT_DIRECTIONS: "LightDirection",
+    fields.CLIP_GUIDANCE_PRESETS: "ClipGuidancePreset",
+    fields.SAMPLERS: "Sampler",
+    fields.INIT_IMAGE_MODES: "InitImageMode",
+    fields.MASK_SOURCES: "MaskSource",
 }
+
+_TYPES: dict[type[fields.Rule], str] = {
+    fields.Truth: "bool",
+    ImageBounds: "ImageInput",
+    Prompts: "TextPrompts",
+    JSONObject: "Mapping[str, Any]",
+}
+"""What is asked for where a kind of rule has one type only; text otherwise."""
 
 _GROUPS = {
     "": ("GenerateCalls", "Caller", "The generate endpoints, as coroutines of the client."),
     "upscale": ("Upscale", "Group", "The same image, larger: `client.upscale`."),
     "edit": ("Edit", "Group", "An image, changed in part: `client.edit`."),
     "control": ("Control", "Group", "A new image, led by another: `client.control`."),
+    "v1": ("V1Calls", "Group", "The older API, as far as it draws: part of `client.v1`."),
 }
 
 _HEAD = '''\
@@ -38,12 +52,14 @@ _HEAD = '''\
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 '''
 
 _IMPORTS = {
     "sd3async.caller": ["Accept", "Caller", "Group"],
     "sd3async.models.extras": ["ExtraValue"],
     "sd3async.models.fields": ["Duration", *_ALIASES.values()],
+    "sd3async.models.nested": ["TextPrompts"],
     "sd3async.models.results": ["GeneratedImage"],
     "sd3async.models.sources": ["ImageInput"],
 }
@@ -54,6 +70,14 @@ _OF_THE_CALL = {
     "to": "Stream the image into this file instead of memory.",
     "accept": "`image/*` for the bytes as they are, or `application/json` for base64 in JSON.",
 }
+_ONE = "GeneratedImage", "generate", "The image; a filtered one is returned, not raised."
+_SEVERAL = (
+    "list[GeneratedImage]",
+    "generate_samples",
+    "The images, each with its own seed and finish reason; filtered ones are returned, not raised.",
+)
+"""What comes, how it is asked for, and in words."""
+
 _CALL_PARAMETERS = """\
         extra_fields: Mapping[str, ExtraValue] | None = None,
         credits: float | None = None,
@@ -77,7 +101,9 @@ def _imports() -> str:
     for name in requests.BUILT_IN:
         request_type = requests.REQUEST_TYPES[name]
         found[request_type.__module__].append(request_type.__name__)
-    return "".join(_import(module, sorted(names)) for module, names in sorted(found.items()))
+    return "".join(
+        _import(module, sorted(names, key=str.lower)) for module, names in sorted(found.items())
+    )
 
 
 def _import(module: str, names: list[str]) -> str:
@@ -101,20 +127,25 @@ def _method(request_type: type[GenerationRequest], receiver: str) -> str:
     by_name = [_parameter(name, field) for name, field in sent.items() if field.kw_only]
     parameters = "\n".join(f"        {parameter}," for parameter in [*positional, "*", *by_name])
     arguments = "\n".join(f"            {_argument(name, field)}," for name, field in sent.items())
+    kind, sender, _ = _result_of(request_type)
     return f"""\
     async def {name}(
         self,
 {parameters}
 {_CALL_PARAMETERS}
-    ) -> GeneratedImage:
+    ) -> {kind}:
 {_docstring(request_type)}
         request = {request_type.__name__}(
 {arguments}
             extra_fields=extra_fields,
             credits=credits,
         )
-        return await {receiver}.generate(request, deadline=deadline, to=to, accept=accept)
+        return await {receiver}.{sender}(request, deadline=deadline, to=to, accept=accept)
 """
+
+
+def _result_of(request_type: type[GenerationRequest]) -> tuple[str, str, str]:
+    return _SEVERAL if "samples" in fields_of(request_type) else _ONE
 
 
 def _parameter(name: str, field: "attrs.Attribute[Any]") -> str:
@@ -123,6 +154,8 @@ def _parameter(name: str, field: "attrs.Attribute[Any]") -> str:
         return f"{name}: {kind}"
     if isinstance(field.default, str):
         return f'{name}: {kind} = "{field.default}"'
+    if isinstance(field.default, int):
+        return f"{name}: {kind} = {field.default}"
     return f"{name}: {kind} | None = None"
 
 
@@ -139,9 +172,10 @@ def _type_of(rule: object) -> str:
         return _ALIASES[rule.values]
     if isinstance(rule, fields.Number):
         return "int" if rule.whole else "float"
-    if isinstance(rule, fields.Truth):
-        return "bool"
-    return "ImageInput" if isinstance(rule, ImageBounds) else "str"
+    for kind, name in _TYPES.items():
+        if isinstance(rule, kind):
+            return name
+    return "str"
 
 
 def _docstring(request_type: type[GenerationRequest]) -> str:
@@ -152,8 +186,9 @@ def _docstring(request_type: type[GenerationRequest]) -> str:
     for paragraph in told[1:]:
         lines += [*textwrap.wrap(" ".join(paragraph.split()), _WIDTH - 8), ""]
     lines += ["Args:", *_argument_lines(request_type), ""]
-    lines += ["Returns:", "    The image; a filtered one is returned, not raised.", ""]
-    lines += ["Raises:", "    SD3Error: As told at `SD3Client.generate`.", ""]
+    _, sender, words = _result_of(request_type)
+    lines += ["Returns:", *_wrapped(words), ""]
+    lines += ["Raises:", f"    SD3Error: As told at `SD3Client.{sender}`.", ""]
     lines += ["Source:", *_wrapped(" ".join(origin[0])), '"""']
     return "\n".join(f"        {line}".rstrip() for line in lines)
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterator, Mapping
 
-from sd3async.endpoints import ENDPOINTS, PRICES_DATE, PRICES_SOURCE
+from sd3async.endpoints import ENDPOINTS, PRICES_DATE, PRICES_SOURCE, PriceBySteps
 from sd3async.models import requests
 from sd3async.models.base import GenerationRequest, fields_of, is_sent, required
 from sd3async.models.fields import STYLE_PRESETS, Choice, Rule
@@ -61,6 +61,8 @@ def _arguments(request_type: type[GenerationRequest]) -> str:
 
 def _price(name: str) -> str:
     prices = ENDPOINTS[name].credits
+    if isinstance(prices, PriceBySteps):
+        return prices.words()
     if not isinstance(prices, Mapping):
         return f"{prices:g} credits"
     return ", ".join(f"{price:g} (`{model}`)" for model, price in prices.items()) + " credits"

@@ -68,6 +68,14 @@ from sd3async.models.upscale import (
     UpscaleCreativeRequest,
     UpscaleFastRequest,
 )
+from sd3async.models.v1 import (
+    V1Account,
+    V1Engine,
+    V1ImageToImageRequest,
+    V1MaskingRequest,
+    V1Organization,
+    V1TextToImageRequest,
+)
 from sd3async.retry import RetryPolicy
 
 __all__ = [
@@ -126,6 +134,12 @@ __all__ = [
     "UpscaleConservativeRequest",
     "UpscaleCreativeRequest",
     "UpscaleFastRequest",
+    "V1Account",
+    "V1Engine",
+    "V1ImageToImageRequest",
+    "V1MaskingRequest",
+    "V1Organization",
+    "V1TextToImageRequest",
     "gather_generations",
     "iter_generations",
     "register_endpoint",

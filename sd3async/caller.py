@@ -31,6 +31,18 @@ class Caller(ABC):
     ) -> GeneratedImage:
         """Generate one image: see `SD3Client.generate`."""
 
+    @abstractmethod
+    async def generate_samples(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        on_attempt: OnAttempt | None = None,
+        accept: Accept = "image/*",
+    ) -> list[GeneratedImage]:
+        """Generate all images that a request asks for: see `SD3Client.generate_samples`."""
+
 
 class Group:
     """The endpoints of one topic, as `client.upscale` is.

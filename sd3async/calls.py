@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sd3async.caller import Accept, Caller, Group
 from sd3async.models.control import (
@@ -23,14 +24,19 @@ from sd3async.models.extras import ExtraValue
 from sd3async.models.fields import (
     AlphaFormat,
     AspectRatio,
+    ClipGuidancePreset,
     Duration,
+    InitImageMode,
     LightDirection,
+    MaskSource,
     OutputFormat,
+    Sampler,
     SD3Mode,
     SD3Model,
     StylePreset,
 )
 from sd3async.models.generate import CoreRequest, SD3Request, UltraRequest
+from sd3async.models.nested import TextPrompts
 from sd3async.models.results import GeneratedImage
 from sd3async.models.sources import ImageInput
 from sd3async.models.upscale import (
@@ -38,6 +44,7 @@ from sd3async.models.upscale import (
     UpscaleCreativeRequest,
     UpscaleFastRequest,
 )
+from sd3async.models.v1 import V1ImageToImageRequest, V1MaskingRequest, V1TextToImageRequest
 
 
 class GenerateCalls(Caller):
@@ -1177,3 +1184,288 @@ class Control(Group):
             credits=credits,
         )
         return await self._client.generate(request, deadline=deadline, to=to, accept=accept)
+
+
+class V1Calls(Group):
+    """The older API, as far as it draws: part of `client.v1`."""
+
+    async def text_to_image(
+        self,
+        text_prompts: TextPrompts,
+        *,
+        cfg_scale: float | None = None,
+        clip_guidance_preset: ClipGuidancePreset | None = None,
+        sampler: Sampler | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+        steps: int = 30,
+        style_preset: StylePreset | None = None,
+        extras: Mapping[str, Any] | None = None,
+        engine_id: str = "stable-diffusion-xl-1024-v1-0",
+        width: int | None = None,
+        height: int | None = None,
+        extra_fields: Mapping[str, ExtraValue] | None = None,
+        credits: float | None = None,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        accept: Accept = "image/*",
+    ) -> list[GeneratedImage]:
+        """Stable Diffusion XL 1.0 (v1), from text: one or several images.
+
+        `width` and `height` make one of the sizes of SDXL 1.0: 1024x1024, 1152x896, 896x1152,
+        1216x832, 832x1216, 1344x768, 768x1344, 1536x640, 640x1536.
+
+        Args:
+            text_prompts: What to draw, in English; a negative weight keeps it out. A text of at
+                most 2,000 characters, or a list of such texts; one with a weight is `{"text":
+                "fog", "weight": -1}`.
+            cfg_scale: How strictly to follow the prompts. 0 to 35; the service's default is 7.
+            clip_guidance_preset: How CLIP guides the drawing. `NONE`, `FAST_BLUE`, `FAST_GREEN`,
+                `SIMPLE`, `SLOW`, `SLOWER` or `SLOWEST`; the service's default is `NONE`.
+            sampler: How to refine; left out, the service picks one. `DDIM`, `DDPM`, `K_DPMPP_2M`,
+                `K_DPMPP_2S_ANCESTRAL`, `K_DPM_2`, `K_DPM_2_ANCESTRAL`, `K_EULER`,
+                `K_EULER_ANCESTRAL`, `K_HEUN` or `K_LMS`.
+            samples: How many images to draw; each is paid. 1 to 10; the service's default is 1.
+            seed: Start of the randomness; left out, or 0, the service picks one. 0 to
+                4,294,967,295.
+            steps: How often to refine; always sent, left out it is 30. 10 to 150.
+            style_preset: A style to lean towards. `3d-model`, `analog-film`, `anime`, `cinematic`,
+                `comic-book`, `digital-art`, `enhance`, `fantasy-art`, `isometric`, `line-art`,
+                `low-poly`, `modeling-compound`, `neon-punk`, `origami`, `photographic`, `pixel-art`
+                or `tile-texture`.
+            extras: What the engine takes beside that, undocumented. A mapping that JSON can hold,
+                or its text.
+            engine_id: Which engine draws. 1 to 100 characters.
+            width: Of the image [px]. A multiple of 64, at least 128; the service's default is 1024.
+            height: Of the image [px]. A multiple of 64, at least 128; the service's default is
+                1024.
+            extra_fields: Further form fields, sent as they are: text, numbers and bools by name,
+                for what this package does not know yet. An enumeration that is left at its default
+                may be among them, and is sent in its place.
+            credits: The price of one success [credits], where you know it better than the
+                documents; caps and sums go by it. It is not sent. 0 to 1,000,000.
+            deadline: How long the whole call may take, every wait included: seconds or a
+                `timedelta`; None is for ever.
+            to: Stream the image into this file instead of memory.
+            accept: `image/*` for the bytes as they are, or `application/json` for base64 in JSON.
+
+        Returns:
+            The images, each with its own seed and finish reason; filtered ones are returned, not
+            raised.
+
+        Raises:
+            SD3Error: As told at `SD3Client.generate_samples`.
+
+        Source:
+            POST /v1/generation/{engine_id}/text-to-image; 0.9 credits for each sample of up to 30
+            steps.
+        """
+        request = V1TextToImageRequest(
+            text_prompts,
+            cfg_scale=cfg_scale,
+            clip_guidance_preset=clip_guidance_preset,
+            sampler=sampler,
+            samples=samples,
+            seed=seed,
+            steps=steps,
+            style_preset=style_preset,
+            extras=extras,
+            engine_id=engine_id,
+            width=width,
+            height=height,
+            extra_fields=extra_fields,
+            credits=credits,
+        )
+        return await self._client.generate_samples(request, deadline=deadline, to=to, accept=accept)
+
+    async def image_to_image(
+        self,
+        init_image: ImageInput,
+        text_prompts: TextPrompts,
+        *,
+        cfg_scale: float | None = None,
+        clip_guidance_preset: ClipGuidancePreset | None = None,
+        sampler: Sampler | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+        steps: int = 30,
+        style_preset: StylePreset | None = None,
+        extras: Mapping[str, Any] | None = None,
+        engine_id: str = "stable-diffusion-xl-1024-v1-0",
+        init_image_mode: InitImageMode | None = None,
+        image_strength: float | None = None,
+        step_schedule_start: float | None = None,
+        step_schedule_end: float | None = None,
+        extra_fields: Mapping[str, ExtraValue] | None = None,
+        credits: float | None = None,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        accept: Accept = "image/*",
+    ) -> list[GeneratedImage]:
+        """Stable Diffusion XL 1.0 (v1), from an image and text: one or several images.
+
+        `init_image` has one of the sizes of SDXL 1.0: 1024x1024, 1152x896, 896x1152, 1216x832,
+        832x1216, 1344x768, 768x1344, 1536x640, 640x1536.
+
+        Args:
+            init_image: The image to start from.
+            text_prompts: What to draw, in English; a negative weight keeps it out. A text of at
+                most 2,000 characters, or a list of such texts; one with a weight is `{"text":
+                "fog", "weight": -1}`.
+            cfg_scale: How strictly to follow the prompts. 0 to 35; the service's default is 7.
+            clip_guidance_preset: How CLIP guides the drawing. `NONE`, `FAST_BLUE`, `FAST_GREEN`,
+                `SIMPLE`, `SLOW`, `SLOWER` or `SLOWEST`; the service's default is `NONE`.
+            sampler: How to refine; left out, the service picks one. `DDIM`, `DDPM`, `K_DPMPP_2M`,
+                `K_DPMPP_2S_ANCESTRAL`, `K_DPM_2`, `K_DPM_2_ANCESTRAL`, `K_EULER`,
+                `K_EULER_ANCESTRAL`, `K_HEUN` or `K_LMS`.
+            samples: How many images to draw; each is paid. 1 to 10; the service's default is 1.
+            seed: Start of the randomness; left out, or 0, the service picks one. 0 to
+                4,294,967,295.
+            steps: How often to refine; always sent, left out it is 30. 10 to 150.
+            style_preset: A style to lean towards. `3d-model`, `analog-film`, `anime`, `cinematic`,
+                `comic-book`, `digital-art`, `enhance`, `fantasy-art`, `isometric`, `line-art`,
+                `low-poly`, `modeling-compound`, `neon-punk`, `origami`, `photographic`, `pixel-art`
+                or `tile-texture`.
+            extras: What the engine takes beside that, undocumented. A mapping that JSON can hold,
+                or its text.
+            engine_id: Which engine draws. 1 to 100 characters.
+            init_image_mode: Whether `image_strength` counts, or the two of the schedule.
+                `IMAGE_STRENGTH` or `STEP_SCHEDULE`; the service's default is `IMAGE_STRENGTH`.
+            image_strength: How much of `init_image` to keep. 0 to 1; the service's default is 0.35.
+            step_schedule_start: The share of the steps to leave out first. 0 to 1; the service's
+                default is 0.65.
+            step_schedule_end: The share of the steps to leave out last. 0 to 1.
+            extra_fields: Further form fields, sent as they are: text, numbers and bools by name,
+                for what this package does not know yet. An enumeration that is left at its default
+                may be among them, and is sent in its place.
+            credits: The price of one success [credits], where you know it better than the
+                documents; caps and sums go by it. It is not sent. 0 to 1,000,000.
+            deadline: How long the whole call may take, every wait included: seconds or a
+                `timedelta`; None is for ever.
+            to: Stream the image into this file instead of memory.
+            accept: `image/*` for the bytes as they are, or `application/json` for base64 in JSON.
+
+        Returns:
+            The images, each with its own seed and finish reason; filtered ones are returned, not
+            raised.
+
+        Raises:
+            SD3Error: As told at `SD3Client.generate_samples`.
+
+        Source:
+            POST /v1/generation/{engine_id}/image-to-image; 0.9 credits for each sample of up to 30
+            steps.
+        """
+        request = V1ImageToImageRequest(
+            init_image,
+            text_prompts,
+            cfg_scale=cfg_scale,
+            clip_guidance_preset=clip_guidance_preset,
+            sampler=sampler,
+            samples=samples,
+            seed=seed,
+            steps=steps,
+            style_preset=style_preset,
+            extras=extras,
+            engine_id=engine_id,
+            init_image_mode=init_image_mode,
+            image_strength=image_strength,
+            step_schedule_start=step_schedule_start,
+            step_schedule_end=step_schedule_end,
+            extra_fields=extra_fields,
+            credits=credits,
+        )
+        return await self._client.generate_samples(request, deadline=deadline, to=to, accept=accept)
+
+    async def masking(
+        self,
+        init_image: ImageInput,
+        text_prompts: TextPrompts,
+        mask_source: MaskSource,
+        *,
+        cfg_scale: float | None = None,
+        clip_guidance_preset: ClipGuidancePreset | None = None,
+        sampler: Sampler | None = None,
+        samples: int | None = None,
+        seed: int | None = None,
+        steps: int = 30,
+        style_preset: StylePreset | None = None,
+        extras: Mapping[str, Any] | None = None,
+        engine_id: str = "stable-diffusion-xl-1024-v1-0",
+        mask_image: ImageInput | None = None,
+        extra_fields: Mapping[str, ExtraValue] | None = None,
+        credits: float | None = None,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        accept: Accept = "image/*",
+    ) -> list[GeneratedImage]:
+        """Stable Diffusion XL 1.0 (v1), a part of an image drawn anew: one or several images.
+
+        `mask_image` is required, but for the source `INIT_IMAGE_ALPHA`. `init_image` has one of the
+        sizes of SDXL 1.0: 1024x1024, 1152x896, 896x1152, 1216x832, 832x1216, 1344x768, 768x1344,
+        1536x640, 640x1536. `mask_image` has the size of `init_image`.
+
+        Args:
+            init_image: The image to start from.
+            text_prompts: What to draw, in English; a negative weight keeps it out. A text of at
+                most 2,000 characters, or a list of such texts; one with a weight is `{"text":
+                "fog", "weight": -1}`.
+            mask_source: Which part is drawn anew. `MASK_IMAGE_WHITE`, `MASK_IMAGE_BLACK` or
+                `INIT_IMAGE_ALPHA`.
+            cfg_scale: How strictly to follow the prompts. 0 to 35; the service's default is 7.
+            clip_guidance_preset: How CLIP guides the drawing. `NONE`, `FAST_BLUE`, `FAST_GREEN`,
+                `SIMPLE`, `SLOW`, `SLOWER` or `SLOWEST`; the service's default is `NONE`.
+            sampler: How to refine; left out, the service picks one. `DDIM`, `DDPM`, `K_DPMPP_2M`,
+                `K_DPMPP_2S_ANCESTRAL`, `K_DPM_2`, `K_DPM_2_ANCESTRAL`, `K_EULER`,
+                `K_EULER_ANCESTRAL`, `K_HEUN` or `K_LMS`.
+            samples: How many images to draw; each is paid. 1 to 10; the service's default is 1.
+            seed: Start of the randomness; left out, or 0, the service picks one. 0 to
+                4,294,967,295.
+            steps: How often to refine; always sent, left out it is 30. 10 to 150.
+            style_preset: A style to lean towards. `3d-model`, `analog-film`, `anime`, `cinematic`,
+                `comic-book`, `digital-art`, `enhance`, `fantasy-art`, `isometric`, `line-art`,
+                `low-poly`, `modeling-compound`, `neon-punk`, `origami`, `photographic`, `pixel-art`
+                or `tile-texture`.
+            extras: What the engine takes beside that, undocumented. A mapping that JSON can hold,
+                or its text.
+            engine_id: Which engine draws. 1 to 100 characters.
+            mask_image: The mask: its white or its black is drawn anew.
+            extra_fields: Further form fields, sent as they are: text, numbers and bools by name,
+                for what this package does not know yet. An enumeration that is left at its default
+                may be among them, and is sent in its place.
+            credits: The price of one success [credits], where you know it better than the
+                documents; caps and sums go by it. It is not sent. 0 to 1,000,000.
+            deadline: How long the whole call may take, every wait included: seconds or a
+                `timedelta`; None is for ever.
+            to: Stream the image into this file instead of memory.
+            accept: `image/*` for the bytes as they are, or `application/json` for base64 in JSON.
+
+        Returns:
+            The images, each with its own seed and finish reason; filtered ones are returned, not
+            raised.
+
+        Raises:
+            SD3Error: As told at `SD3Client.generate_samples`.
+
+        Source:
+            POST /v1/generation/{engine_id}/image-to-image/masking; 0.9 credits for each sample of
+            up to 30 steps.
+        """
+        request = V1MaskingRequest(
+            init_image,
+            text_prompts,
+            mask_source,
+            cfg_scale=cfg_scale,
+            clip_guidance_preset=clip_guidance_preset,
+            sampler=sampler,
+            samples=samples,
+            seed=seed,
+            steps=steps,
+            style_preset=style_preset,
+            extras=extras,
+            engine_id=engine_id,
+            mask_image=mask_image,
+            extra_fields=extra_fields,
+            credits=credits,
+        )
+        return await self._client.generate_samples(request, deadline=deadline, to=to, accept=accept)

@@ -17,20 +17,24 @@ from sd3async.calls import Control, Edit, GenerateCalls, Upscale
 from sd3async.config import Timeouts
 from sd3async.endpoints import POLL_SECONDS
 from sd3async.errors import NotEnoughTimeError, TransportError
-from sd3async.exchange import Balance, Exchange, Generation, OnAttempt, OnWhole, Start
+from sd3async.exchange import Exchange, Generation, OnAttempt, OnWhole, Samples, Start
 from sd3async.limiter import LimiterState, RateLimit, read_share
 from sd3async.models.base import GenerationRequest, StartedRequest
 from sd3async.models.fields import AT_LEAST_ONE, Duration, check_type, refuse, shown
+from sd3async.models.requests import check_single
 from sd3async.models.results import GeneratedImage, PendingImage
 from sd3async.models.targets import check_target
 from sd3async.retry import RetryPolicy
 from sd3async.session import Session
 from sd3async.telemetry import Announcer, Observer, observers_from_environment
 from sd3async.transport import Transport
+from sd3async.v1 import BALANCE, V1
 from sd3async.waiting import Waiting
 from sd3async.wire import ACCEPT_VALUES, MAX_IMAGE_BYTES
 
 T = TypeVar("T")
+
+_SEVERAL = "client.generate_samples(request) returns several, and a job has repeat"
 
 
 class SD3Client(GenerateCalls):
@@ -295,6 +299,11 @@ class SD3Client(GenerateCalls):
         """The control endpoints: `sketch`, `structure`, `style`, `style_transfer`."""
         return Control(self)
 
+    @property
+    def v1(self) -> V1:
+        """The older API: `text_to_image`, `image_to_image`, `masking`, `engines`, `account`."""
+        return V1(self, self._call)
+
     async def generate(
         self,
         request: GenerationRequest,
@@ -345,6 +354,7 @@ class SD3Client(GenerateCalls):
             Stable Image API, v2beta.
         """
         request = self._ready(request, accept)
+        check_single(request, _SEVERAL)
         path = None if to is None else check_target(to, request.output_format)
         if request.row.answer == "started":
             return await self._start_and_wait(
@@ -366,6 +376,55 @@ class SD3Client(GenerateCalls):
         )
         try:
             return await self._call(generation, deadline)
+        except TransportError as error:
+            error.request = request
+            raise
+
+    async def generate_samples(
+        self,
+        request: GenerationRequest,
+        *,
+        deadline: Duration | None = None,
+        to: str | Path | None = None,
+        on_attempt: OnAttempt | None = None,
+        accept: Accept = "image/*",
+    ) -> list[GeneratedImage]:
+        """Generate all images that a request asks for: one, or the `samples` of v1.
+
+        Args:
+            request: What to generate; its class picks the endpoint.
+            deadline: As for `generate`.
+            to: As for `generate`, and for one image only.
+            on_attempt: As for `generate`.
+            accept: As for `generate`; several images always come as JSON.
+
+        Returns:
+            The images, each with a seed and a finish reason of its own, and its share of the
+            price. Several are in memory, each of at most `max_image_bytes`.
+
+        Raises:
+            UnexpectedResponseError: Some are missing or no good; its `images` are the others.
+            SD3Error: As told at `generate`.
+        """
+        request = self._ready(request, accept)
+        if (request.samples or 1) == 1:
+            return [
+                await self.generate(
+                    request, deadline=deadline, to=to, on_attempt=on_attempt, accept=accept
+                )
+            ]
+        if to is not None:
+            check_single(request, "without `to` several come, and each can be saved")
+        samples = Samples(
+            request,
+            path=None,
+            on_whole=None,
+            on_attempt=on_attempt,
+            accept="application/json",
+            max_bytes=self._options.max_image_bytes,
+        )
+        try:
+            return await self._call(samples, deadline)
         except TransportError as error:
             error.request = request
             raise
@@ -510,7 +569,7 @@ class SD3Client(GenerateCalls):
         Source:
             GET /v1/user/balance.
         """
-        return await self._call(Balance(), deadline)
+        return await self._call(BALANCE, deadline)
 
     async def _call(self, exchange: Exchange[T], deadline: Duration | None) -> T:
         seconds = config.read_deadline(deadline)

@@ -210,11 +210,13 @@ class UnexpectedResponseError(SD3Error):
     Attributes:
         status: HTTP status.
         request_id: The `x-request-id` header, or None.
+        images: The `GeneratedImage`s that are good all the same, where one of several is not.
     """
 
     may_be_charged = True
     status: int
     request_id: str | None = None
+    images: tuple[Any, ...] = ()
 
 
 class ContentFilteredError(SD3Error):

@@ -2,7 +2,8 @@
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -12,19 +13,28 @@ import attrs
 
 from sd3async._clock import Clock
 from sd3async._files import disk_words
-from sd3async.endpoints import BALANCE_PATH, EMULATOR_HEADER, RESULTS_PATH
+from sd3async.endpoints import EMULATOR_HEADER, RESULTS_PATH
 from sd3async.errors import APIError, RequestTimeoutError
 from sd3async.models.base import GenerationRequest
 from sd3async.models.results import GeneratedImage, PendingImage, Timings
 from sd3async.models.sources import Upload, prepare
-from sd3async.multipart import MultipartBody, encode
+from sd3async.multipart import Body, encode, encode_json
 from sd3async.sinks import open_sink
 from sd3async.telemetry import Event, Started
 from sd3async.transport import Answer, Message
-from sd3async.wire import ImageReader, form_fields, read_balance, read_started
+from sd3async.wire import (
+    ArtifactsReader,
+    ImageReader,
+    form_fields,
+    json_document,
+    read_started,
+)
 
 T = TypeVar("T")
 
+
+_ACCEPT = {("artifacts", "image/*"): "image/png"}
+"""What v1 calls it; all others are sent as they are."""
 
 OnWhole: TypeAlias = Callable[[GeneratedImage, Path], object]
 OnAttempt: TypeAlias = Callable[[], Awaitable[object]]
@@ -98,22 +108,29 @@ class Exchange(ABC, Generic[T]):
         """Make a result of an answer that is a success."""
 
 
-class Balance(Exchange[float]):
-    """The credits left.
+class Lookup(Exchange[T]):
+    """A question that costs nothing.
 
-    Source:
-        GET /v1/user/balance.
+    Args:
+        name: What is asked, for observers.
+        path: Where, below the base URL.
+        read: Reads the answer, of its status and body, and without the keys.
     """
 
-    endpoint = "balance"
+    def __init__(
+        self, name: str, path: str, read: Callable[[int, bytes, Sequence[str]], T]
+    ) -> None:
+        self.endpoint = name
+        self._path = path
+        self._read = read
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
         """Return a GET, which costs nothing."""
-        return Message("GET", base_url + BALANCE_PATH, {**headers, "accept": "application/json"})
+        return Message("GET", base_url + self._path, {**headers, "accept": "application/json"})
 
-    async def read(self, answer: Answer, call: Told) -> float:
-        """Return the credits left."""
-        return read_balance(answer.status, await answer.read())
+    async def read(self, answer: Answer, call: Told) -> T:
+        """Return what the answer says."""
+        return self._read(answer.status, await answer.read(), call.secrets)
 
 
 class _ImageExchange(Exchange[T]):
@@ -196,8 +213,10 @@ class _ImageExchange(Exchange[T]):
         )
 
 
-class Generation(_ImageExchange[GeneratedImage]):
-    """One image, which is the answer: further arguments as for every `_ImageExchange`.
+class _Post(_ImageExchange[T]):
+    """A request whose answer holds all that it asks for.
+
+    Further arguments as for every `_ImageExchange`.
 
     Args:
         request: What to generate.
@@ -221,13 +240,58 @@ class Generation(_ImageExchange[GeneratedImage]):
         return await super().__aenter__()
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
-        """Return a POST of the form; its images are read anew each time."""
-        url = base_url + self._request.row.path
-        return Message("POST", url, {**headers, "accept": self._accept}, self._body)
+        """Return a POST of the fields; its images are read anew each time."""
+        accept = _ACCEPT.get((self._request.row.answer, self._accept), self._accept)
+        url = base_url + self._request.path
+        return Message("POST", url, {**headers, "accept": accept}, self._body)
+
+
+class Generation(_Post[GeneratedImage]):
+    """One image, which is the answer."""
 
     async def read(self, answer: Answer, call: Told) -> GeneratedImage:
         """Stream the image to where it belongs."""
         return await self._receive(answer, call)
+
+
+class Samples(_Post[list[GeneratedImage]]):
+    """Several images in one answer, kept in memory."""
+
+    async def read(self, answer: Answer, call: Told) -> list[GeneratedImage]:
+        """Return the images, each with its share of the price.
+
+        Raises:
+            UnexpectedResponseError: Some are missing or no good; it holds the others.
+        """
+        samples = self._request.samples or 1
+        reader = ArtifactsReader(
+            answer.status,
+            answer.headers,
+            samples=samples,
+            max_bytes=self._max_bytes,
+            secrets=call.secrets,
+        )
+        taken: dict[int, list[bytes]] = defaultdict(list)
+        async with aclosing(answer.pieces()) as pieces:
+            async for piece in pieces:
+                for place, data in reader.feed(piece):
+                    taken[place].append(data)
+        reader.finish()
+        images = [
+            attrs.evolve(
+                self._describe(one, answer, call),
+                data=b"".join(taken.pop(place)),
+                credits=round(self._price / samples, 9),
+            )
+            for place, one in enumerate(reader.readers)
+            if place not in reader.problems
+        ]
+        if len(images) < samples:
+            missing = "; ".join({str(error) for error in reader.problems.values()}) or "not sent"
+            error = reader.unexpected(f"{len(images)} of {samples} images are good: {missing}")
+            error.images = tuple(images)
+            raise error
+        return images
 
 
 @attrs.frozen(kw_only=True)
@@ -273,8 +337,8 @@ class Start(Exchange[StartedAnswer]):
         return self
 
     def message(self, base_url: str, headers: Mapping[str, str]) -> Message:
-        """Return a POST of the form; its images are read anew each time."""
-        url = base_url + self._request.row.path
+        """Return a POST of the fields; its images are read anew each time."""
+        url = base_url + self._request.path
         return Message("POST", url, {**headers, "accept": "application/json"}, self._body)
 
     async def read(self, answer: Answer, call: Told) -> StartedAnswer:
@@ -342,9 +406,14 @@ class Fetch(_ImageExchange[GeneratedImage | None]):
         )
 
 
-async def _lay_out(request: GenerationRequest) -> MultipartBody:
+async def _lay_out(request: GenerationRequest) -> Body:
+    if request.row.body == "json":
+        given = request.given()
+        return encode_json(
+            json_document(request), max(given, key=lambda name: len(str(given[name])))
+        )
     uploads: dict[str, Upload] = {}
     for name, source in request.images():
-        upload = uploads[name] = await prepare(source, name)
-        request.check_image(name, upload.facts)
+        uploads[name] = await prepare(source, name)
+    request.check_images({name: upload.facts for name, upload in uploads.items()})
     return encode(form_fields(request), uploads)

@@ -1,4 +1,4 @@
-"""`multipart/form-data` bodies of a known length, fresh for each attempt."""
+"""Bodies of a known length, fresh for each attempt: `multipart/form-data`, or JSON."""
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping
@@ -11,21 +11,16 @@ from sd3async.models.sources import MAX_BODY_BYTES, Piece, Upload
 
 
 @attrs.frozen
-class MultipartBody:
+class Body:
     """One request's body: as often as it is asked for its pieces, it reads its sources anew.
 
     Attributes:
-        boundary: The string between the parts.
+        content_type: The value of the `Content-Type` header.
         blocks: Text as it is sent, and images to be read, in turn.
     """
 
-    boundary: str
+    content_type: str
     blocks: tuple[bytes | Upload, ...] = attrs.field(repr=False)
-
-    @property
-    def content_type(self) -> str:
-        """The value of the `Content-Type` header."""
-        return f"multipart/form-data; boundary={self.boundary}"
 
     @property
     def length(self) -> int:
@@ -57,12 +52,12 @@ class MultipartBody:
                     yield piece
 
 
-NO_BODY = MultipartBody("", (b"",))
+NO_BODY = Body("", (b"",))
 """That of a GET: one piece of nothing."""
 
 
-def encode(fields: Mapping[str, str], uploads: Mapping[str, Upload] | None = None) -> MultipartBody:
-    """Lay out a body.
+def encode(fields: Mapping[str, str], uploads: Mapping[str, Upload] | None = None) -> Body:
+    """Lay out a form.
 
     Args:
         fields: Text fields, in order; names are plain ASCII.
@@ -84,10 +79,30 @@ def encode(fields: Mapping[str, str], uploads: Mapping[str, Upload] | None = Non
         blocks += [text.encode(), upload]
         text = "\r\n"
     blocks.append(f"{text}--{boundary}--\r\n".encode())
-    body = MultipartBody(boundary, tuple(blocks))
+    largest = max(uploads, key=lambda name: uploads[name].size) if uploads else "prompt"
+    return _bounded(Body(f"multipart/form-data; boundary={boundary}", tuple(blocks)), largest)
+
+
+def encode_json(document: bytes, largest: str) -> Body:
+    """Lay out an object of JSON.
+
+    Args:
+        document: The object, encoded.
+        largest: The field that takes the most room.
+
+    Raises:
+        InvalidRequestError: The body would be larger than 10 MiB.
+
+    Source:
+        v1 refuses `application/json` with a `charset` (rest-api-support, issue 31).
+    """
+    return _bounded(Body("application/json", (document,)), largest)
+
+
+def _bounded(body: Body, largest: str) -> Body:
     if body.length > MAX_BODY_BYTES:
         raise refuse(
-            max(uploads, key=lambda name: uploads[name].size) if uploads else "prompt",
+            largest,
             f"makes the whole request {body.length:,} bytes; at most {MAX_BODY_BYTES:,} "
             "(10 MiB) are allowed",
         )

@@ -35,7 +35,7 @@ from sd3async.errors import (
 )
 from sd3async.models.fields import check_type, refuse
 from sd3async.models.sources import Piece
-from sd3async.multipart import NO_BODY, MultipartBody
+from sd3async.multipart import NO_BODY, Body
 from sd3async.wire import read_request_id, redact
 
 _PIECE_BYTES = 256 * 1024
@@ -84,7 +84,7 @@ class Message:
     method: str
     url: str
     headers: Mapping[str, str] = attrs.field(repr=False)
-    body: MultipartBody = attrs.field(default=NO_BODY, repr=False)
+    body: Body = attrs.field(default=NO_BODY, repr=False)
 
 
 class _Line:

@@ -8,9 +8,9 @@ import click
 
 from sd3async.cli.fields import field_arguments, field_options
 from sd3async.cli.generate import image_options, run_with_options
-from sd3async.endpoints import ENDPOINTS
+from sd3async.endpoints import ENDPOINTS, PriceBySteps
 from sd3async.models.base import GenerationRequest, required
-from sd3async.models.requests import REQUEST_TYPES, field_words
+from sd3async.models.requests import REQUEST_TYPES, field_words, rule_words
 
 
 def group_of(name: str, words: str) -> click.Group:
@@ -43,8 +43,10 @@ def _command(name: str, request_type: type[GenerationRequest]) -> click.Command:
 def _help(request_type: type[GenerationRequest]) -> str:
     words = field_words(request_type)
     arguments = [f"{name.upper()}: {words[name]}" for name in required(request_type)]
-    rules = " ".join(rule.words() for rule in request_type.between)
-    price = f"{ENDPOINTS[request_type.endpoint].price():g} credits."
+    rules = rule_words(request_type)
+    row = ENDPOINTS[request_type.endpoint]
+    by_steps = row.credits.words() if isinstance(row.credits, PriceBySteps) else ""
+    price = f"{by_steps or f'{row.price():g} credits'}."
     paragraphs = [_summary(request_type), *arguments, rules, price]
     return "\n\n".join(filter(None, paragraphs)).replace("`", "")
 

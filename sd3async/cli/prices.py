@@ -6,7 +6,13 @@ from typing import Any
 import click
 
 from sd3async.cli.options import json_option, print_json
-from sd3async.endpoints import DOLLARS_PER_CREDIT, ENDPOINTS, PRICES_DATE, PRICES_SOURCE
+from sd3async.endpoints import (
+    DOLLARS_PER_CREDIT,
+    ENDPOINTS,
+    PRICES_DATE,
+    PRICES_SOURCE,
+    PriceBySteps,
+)
 from sd3async.models.requests import BUILT_IN
 
 
@@ -21,17 +27,19 @@ def prices(*, as_json: bool) -> None:
     for row in rows:
         name = " ".join(filter(None, [row["endpoint"], row["model"]]))
         own = "" if row["endpoint"] in BUILT_IN else "  (registered by you)"
-        click.echo(f"{name:36} {row['credits']:5g} credits  ${row['dollars']:.3f}{own}")
+        words = f"  ({row['words']})" if row["words"] else ""
+        click.echo(f"{name:36} {row['credits']:5g} credits  ${row['dollars']:.3f}{own}{words}")
     click.echo(f"As of {PRICES_DATE}, from {PRICES_SOURCE}.", err=True)
 
 
 def _rows() -> Iterator[dict[str, Any]]:
     for row in ENDPOINTS.values():
-        by_model = row.credits if isinstance(row.credits, Mapping) else {None: row.credits}
+        by_model = row.credits if isinstance(row.credits, Mapping) else {None: row.price()}
         for model, price in by_model.items():
             yield {
                 "endpoint": row.name,
                 "model": model,
                 "credits": price,
                 "dollars": round(price * DOLLARS_PER_CREDIT, 6),
+                "words": row.credits.words() if isinstance(row.credits, PriceBySteps) else None,
             }

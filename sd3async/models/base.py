@@ -5,6 +5,7 @@ A class of a request is data: its fields, each with a rule, and the rules betwee
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import quote
 
 import attrs
 
@@ -20,6 +21,7 @@ from sd3async.models.fields import (
     refuse,
 )
 from sd3async.models.images import ImageBounds
+from sd3async.models.nested import to_json
 from sd3async.models.sources import ImageFacts, ImageSource
 
 NOT_SENT = {"is_sent": False}
@@ -38,6 +40,26 @@ class Between(Protocol):
 
     def check(self, request: object) -> None:
         """Hold a request to the rule.
+
+        Raises:
+            InvalidRequestError: It breaks the rule.
+        """
+        ...
+
+    def words(self) -> str:
+        """Return the rule as a sentence."""
+        ...
+
+
+class BetweenImages(Protocol):
+    """A rule of which the sizes of images are a part."""
+
+    def check(self, request: Any, facts: Mapping[str, ImageFacts]) -> None:
+        """Hold a request to the rule, as far as its images are known.
+
+        Args:
+            request: The request.
+            facts: What the images' headers say, by the names of their fields.
 
         Raises:
             InvalidRequestError: It breaks the rule.
@@ -157,6 +179,8 @@ class _Common:
 
     prompt: str = ""
     seed: int | None = None
+    samples: int | None = None
+    steps: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -166,6 +190,8 @@ class GenerationRequest(_Common):
     Attributes:
         prompt: The words to follow; empty where an endpoint takes none.
         seed: Start of the randomness; None where none is given or taken.
+        samples: How many images it asks for; None is one.
+        steps: How often the image is refined; None where none is given or taken.
         output_format: How the image is encoded.
         extra_fields: Further form fields, sent as they are: for what a class does not know yet.
             Text, numbers and bools; images are refused. One that the class knows is refused too,
@@ -176,6 +202,8 @@ class GenerationRequest(_Common):
     endpoint: ClassVar[str]
     between: ClassVar[tuple[Between, ...]] = ()
     """The rules between fields."""
+    between_images: ClassVar[tuple[BetweenImages, ...]] = ()
+    """Those that look at images."""
 
     output_format: OutputFormat = attrs.field(
         default="png",
@@ -192,6 +220,9 @@ class GenerationRequest(_Common):
         """Hold the fields to the rules between them."""
         for rule in self.between:
             rule.check(self)
+        if self.between_images:
+            known = {name: source.facts for name, source in self.images() if source.facts}
+            self._check_between_images(known)
         for name in self.extra_fields:
             self._check_extra(name)
 
@@ -206,12 +237,21 @@ class GenerationRequest(_Common):
         return row
 
     @property
+    def path(self) -> str:
+        """Where it is sent, below the base URL."""
+        row = self.row
+        values = {name: quote(str(getattr(self, name)), safe="") for name in row.path_fields}
+        return row.path.format_map(values)
+
+    @property
     def credits(self) -> float:
         """The price of one success [credits]: the one given, else the documented one."""
         if self._credits is not None:
             return self._credits
         model = self.extra_fields.get("model", getattr(self, "model", None))
-        return self.row.price(None if model is None else str(model))
+        return self.row.price(
+            None if model is None else str(model), steps=self.steps, samples=self.samples
+        )
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are set and sent, as they are; extra fields are apart."""
@@ -227,19 +267,20 @@ class GenerationRequest(_Common):
             if isinstance(value, ImageSource):
                 yield name, value
 
-    def check_image(self, name: str, facts: ImageFacts) -> None:
-        """Hold an image to the bounds of its field, when more is known than at construction.
+    def check_images(self, facts: Mapping[str, ImageFacts]) -> None:
+        """Hold the images to their bounds, when more is known than at construction.
 
         Args:
-            name: The field.
-            facts: What the image's header says.
+            facts: What their headers say, by the names of their fields.
 
         Raises:
-            InvalidRequestError: It breaks them.
+            InvalidRequestError: One breaks them.
         """
-        rule = fields_of(type(self))[name].validator
-        if isinstance(rule, ImageBounds):
-            rule.check(name, facts)
+        for name, known in facts.items():
+            rule = fields_of(type(self))[name].validator
+            if isinstance(rule, ImageBounds):
+                rule.check(name, known)
+        self._check_between_images(facts)
 
     def for_service(self, default_model: str) -> Self:
         """Return the request as it is sent to a service.
@@ -258,8 +299,7 @@ class GenerationRequest(_Common):
         """
         fields = {"endpoint": self.endpoint, **self.given()}
         for name, value in fields.items():
-            if isinstance(value, ImageSource):
-                fields[name] = value.to_text(name)
+            fields[name] = value.to_text(name) if isinstance(value, ImageSource) else to_json(value)
         if self.extra_fields:
             fields["extra_fields"] = dict(self.extra_fields)
         if self._credits is not None:
@@ -289,6 +329,10 @@ class GenerationRequest(_Common):
             if name not in given:
                 raise refuse(name, "is missing; it is required")
         return cls(**given)
+
+    def _check_between_images(self, facts: Mapping[str, ImageFacts]) -> None:
+        for rule in self.between_images:
+            rule.check(self, facts)
 
     def _check_extra(self, name: str) -> None:
         field = fields_of(type(self)).get(name)

@@ -38,6 +38,15 @@ _SD3Model = Literal[
 ]  # fmt: skip
 _SD3Mode = Literal["text-to-image", "image-to-image"]
 _LightDirection = Literal["left", "right", "above", "below"]
+_ClipGuidancePreset = Literal[
+    "NONE", "FAST_BLUE", "FAST_GREEN", "SIMPLE", "SLOW", "SLOWER", "SLOWEST"
+]  # fmt: skip
+_Sampler = Literal[
+    "DDIM", "DDPM", "K_DPMPP_2M", "K_DPMPP_2S_ANCESTRAL", "K_DPM_2", "K_DPM_2_ANCESTRAL",
+    "K_EULER", "K_EULER_ANCESTRAL", "K_HEUN", "K_LMS",
+]  # fmt: skip
+_InitImageMode = Literal["IMAGE_STRENGTH", "STEP_SCHEDULE"]
+_MaskSource = Literal["MASK_IMAGE_WHITE", "MASK_IMAGE_BLACK", "INIT_IMAGE_ALPHA"]
 
 # An editor completes the names; any other string is left to the rule, which tells the nearest one.
 AspectRatio: TypeAlias = _AspectRatio | str
@@ -47,6 +56,10 @@ StylePreset: TypeAlias = _StylePreset | str
 SD3Model: TypeAlias = _SD3Model | str
 SD3Mode: TypeAlias = _SD3Mode | str
 LightDirection: TypeAlias = _LightDirection | str
+ClipGuidancePreset: TypeAlias = _ClipGuidancePreset | str
+Sampler: TypeAlias = _Sampler | str
+InitImageMode: TypeAlias = _InitImageMode | str
+MaskSource: TypeAlias = _MaskSource | str
 
 ASPECT_RATIOS: tuple[str, ...] = get_args(_AspectRatio)
 OUTPUT_FORMATS: tuple[str, ...] = get_args(_OutputFormat)
@@ -57,6 +70,10 @@ SD3_MODELS: tuple[str, ...] = get_args(_SD3Model)
 """Today's names and those of 2024, which the official service re-routes to their successors."""
 SD3_MODES: tuple[str, ...] = get_args(_SD3Mode)
 LIGHT_DIRECTIONS: tuple[str, ...] = get_args(_LightDirection)
+CLIP_GUIDANCE_PRESETS: tuple[str, ...] = get_args(_ClipGuidancePreset)
+SAMPLERS: tuple[str, ...] = get_args(_Sampler)
+INIT_IMAGE_MODES: tuple[str, ...] = get_args(_InitImageMode)
+MASK_SOURCES: tuple[str, ...] = get_args(_MaskSource)
 
 MAX_PROMPT_CHARS = 10_000
 MAX_SEED = 4_294_967_294
@@ -242,8 +259,9 @@ class Choice(Rule):
             return ""
         from difflib import get_close_matches  # only somebody who made a slip waits for it
 
-        near = get_close_matches(text.lower(), self.values, 1)
-        return f"did you mean {near[0]!r}? " if near else ""
+        values = {value.lower(): value for value in self.values}
+        near = get_close_matches(text.lower(), values, 1)
+        return f"did you mean {values[near[0]]!r}? " if near else ""
 
 
 @attrs.frozen
@@ -254,6 +272,7 @@ class Number(Rule):
         low: Smallest value.
         high: Largest value.
         whole: Whether only integers are allowed; 7.0 is one.
+        multiple: What a whole number must be a multiple of.
         words: What is allowed, in words; empty when the bounds say it all.
     """
 
@@ -261,6 +280,7 @@ class Number(Rule):
     high: float = sys.float_info.max
     whole: bool = False
     words: str = ""
+    multiple: int = 1
 
     def plain(self, field: str, value: object) -> Any:
         """Return such a number; a whole one as an `int`."""
@@ -268,7 +288,8 @@ class Number(Rule):
         if self.whole and isinstance(number, float) and number.is_integer():
             number = int(number)
         kinds = (int,) if self.whole else (int, float)
-        if type(number) not in kinds or not self.low <= cast("float", number) <= self.high:
+        is_good = type(number) in kinds and self.low <= cast("float", number) <= self.high
+        if not is_good or (self.whole and cast("int", number) % self.multiple):
             kind = "a whole number" if self.whole else "a number"
             needed = self.words or f"{kind} from {self.low} to {self.high}"
             raise refuse(field, f"is {shown(value)}; {needed} is needed")

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import attrs
 
-from sd3async.endpoints import ENDPOINTS, Answer, Endpoint
+from sd3async.endpoints import ENDPOINTS, Answer, Body, Endpoint
 from sd3async.models.base import GenerationRequest, fields_of
 from sd3async.models.control import (
     SketchRequest,
@@ -32,6 +32,7 @@ from sd3async.models.upscale import (
     UpscaleCreativeRequest,
     UpscaleFastRequest,
 )
+from sd3async.models.v1 import V1ImageToImageRequest, V1MaskingRequest, V1TextToImageRequest
 
 R = TypeVar("R", bound=GenerationRequest)
 
@@ -49,9 +50,10 @@ NUMBER_FIELDS: set[str] = set()
 
 _TEXT = Text(1, 200)
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
-_PATH = re.compile(r"(/[\w.~%-]+)+", re.ASCII)
+_PATH = re.compile(r"(/([\w.~%-]|\{[a-z]\w*\})+)+", re.ASCII)
 _PRICE = Number(0, 1_000_000)
-_ANSWER = Choice(("image", "started"))
+_ANSWER = Choice(get_args(Answer))
+_BODY = Choice(get_args(Body))
 
 
 def _add(request_type: type[GenerationRequest]) -> None:
@@ -73,9 +75,19 @@ def described(request_type: type[GenerationRequest]) -> str:
     if "Attributes:\n" in rest:
         return request_type.__doc__ or ""
     about = [f"        {name}: {words}" for name, words in field_words(request_type).items()]
-    rules = [rule.words() for rule in request_type.between]
-    between = [f"    {' '.join(rules)}", ""] if rules else []
+    rules = rule_words(request_type)
+    between = [f"    {rules}", ""] if rules else []
     return "\n".join([summary, "", *between, "    Attributes:", *about, rest])
+
+
+def rule_words(request_type: type[GenerationRequest]) -> str:
+    """Return the rules between the fields of a class, in sentences.
+
+    Args:
+        request_type: The class.
+    """
+    words = [rule.words() for rule in request_type.between]
+    return " ".join([*words, *(rule.words() for rule in request_type.between_images)])
 
 
 def field_words(request_type: type[GenerationRequest]) -> dict[str, str]:
@@ -107,6 +119,9 @@ for _request_type in (
     StructureRequest,
     StyleRequest,
     StyleTransferRequest,
+    V1TextToImageRequest,
+    V1ImageToImageRequest,
+    V1MaskingRequest,
 ):
     _add(_request_type)
 
@@ -115,7 +130,7 @@ BUILT_IN = frozenset(REQUEST_TYPES)
 
 
 def register_endpoint(
-    path: str, *, credits: float, answer: Answer = "image"
+    path: str, *, credits: float, answer: Answer = "image", body: Body = "form"
 ) -> Callable[[type[R]], type[R]]:
     """Make an endpoint known by its request class: a decorator, to stand above `attrs.frozen`.
 
@@ -124,10 +139,12 @@ def register_endpoint(
     again, as a notebook does; the names of the package may not.
 
     Args:
-        path: Below the base URL, such as `/v2beta/stable-image/generate/next`.
+        path: Below the base URL, such as `/v2beta/stable-image/generate/next`; a `{field}` in it
+            stands for the value of that field, which is then not sent otherwise.
         credits: The price of one success [credits], 0 to 1,000,000; for caps and sums.
         answer: `image` where a success is the image, `started` where it is an id by which the
-            image is fetched later.
+            image is fetched later, `artifacts` where it is v1's list of images.
+        body: `form` for `multipart/form-data`, `json` for JSON, which carries no images.
 
     Returns:
         The decorator; it returns the class.
@@ -140,14 +157,27 @@ def register_endpoint(
         raise refuse("path", f"is {path!r:.60}; it begins with / and is appended to the base URL")
     price = _PRICE.plain("credits", credits)
     _ANSWER.plain("answer", answer)
+    _BODY.plain("body", body)
 
     def register(request_type: type[R]) -> type[R]:
         name = _check_type_of_request(request_type)
-        ENDPOINTS[name] = Endpoint(name, path, price, answer)
+        ENDPOINTS[name] = _checked(Endpoint(name, path, price, answer, body), request_type)
         _add(request_type)
         return request_type
 
     return register
+
+
+def _checked(row: Endpoint, request_type: type[GenerationRequest]) -> Endpoint:
+    """Return a row, if it goes with its class."""
+    fields = fields_of(request_type)
+    for name in row.path_fields:
+        if name not in fields:
+            raise refuse("path", f"has {{{name}}}, which is no field of the class")
+    for name, field in fields.items():
+        if row.body == "json" and isinstance(field.validator, ImageBounds):
+            raise refuse("body", f"is json, which carries no images, and {name} is one")
+    return row
 
 
 def _check_type_of_request(request_type: Any) -> str:
@@ -195,6 +225,20 @@ def request_from_dict(fields: Mapping[str, Any], *, endpoint: str = "sd3") -> Ge
     named = fields.get("endpoint")
     name = ENDPOINT.plain("endpoint", endpoint if is_missing(named) else named)
     return REQUEST_TYPES[name].from_dict(fields)
+
+
+def check_single(request: GenerationRequest, instead: str) -> None:
+    """See that a request asks for one image.
+
+    Args:
+        request: The request.
+        instead: Where to ask for several, in words.
+
+    Raises:
+        InvalidRequestError: It asks for more.
+    """
+    if (request.samples or 1) > 1:
+        raise refuse("samples", f"is {request.samples}, and one image comes of this; {instead}")
 
 
 _CSV_ROWS = "[{**row, 'seed': int(row['seed'])} for row in csv.DictReader(file)]: cells are text"

@@ -1,13 +1,15 @@
 """Reads the image out of a successful answer as it arrives: whole, or an error."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
 
 from sd3async.errors import ResponseReadError, UnexpectedResponseError
 from sd3async.models.sources import MAGIC, kind_of
-from sd3async.wire.json_picture import MAX_KEPT, JSONPicture
+from sd3async.wire.json_picture import MAX_KEPT, JSONPicture, only_artifact
 from sd3async.wire.refusals import one_line, read_body, read_request_id
 
 T = TypeVar("T")
@@ -115,7 +117,7 @@ class ImageReader:
                 raise self._broken_off()
             told = self._ask(self._json.finish)
         self.seed = _to_seed(told.get("seed", self._headers.get("seed")))
-        reason = told.get("finish_reason") or self._headers.get("finish-reason") or "SUCCESS"
+        reason = _reason_in(told) or self._headers.get("finish-reason") or "SUCCESS"
         self.finish_reason = one_line(reason, self._secrets, limit=60).upper()
         if self.finish_reason not in ("SUCCESS", "CONTENT_FILTERED"):
             raise self._unexpected(f"the finish reason {self.finish_reason}")
@@ -143,13 +145,27 @@ class ImageReader:
         kind = self._headers.get("content-type", "no content type")
         kind = one_line(kind, self._secrets, limit=60)
         if self._json is not None and not self._json.name:
-            told = read_body(bytes(self._json.kept), self._secrets).sentences
-            problem = f"no image, but {'; '.join(told) or 'nothing'!r}"
+            kept = bytes(self._json.kept)
+            told = "; ".join(read_body(kept, self._secrets).sentences) or "nothing"
+            if reason := one_line(_reason_of(kept), self._secrets, limit=60):
+                told = f"the finish reason {reason}"
+            problem = f"no image, but {told!r}"
         return UnexpectedResponseError(
             f"status {self._status} with {kind}: {problem}",
             status=self._status,
             request_id=self.request_id,
         )
+
+
+def _reason_in(told: Mapping[str, Any]) -> Any:
+    return told.get("finish_reason") or told.get("finishReason")  # the latter in v1
+
+
+def _reason_of(answer: bytes) -> Any:
+    """Return the finish reason in an answer without a picture, or empty."""
+    with suppress(ValueError, RecursionError, AttributeError):
+        return _reason_in(only_artifact(json.loads(answer))) or ""
+    return ""
 
 
 def _to_seed(value: Any) -> int | None:

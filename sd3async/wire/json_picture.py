@@ -22,6 +22,8 @@ _CUT_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 class JSONPicture:
     """Decodes `{"image": "<base64>", …}`: a member of the object itself, nowhere deeper.
 
+    The one exception is v1's `{"artifacts": [{"base64": "<base64>", …}]}` of a single artifact.
+
     Attributes:
         kept: The object, with the picture left out; or whatever else the answer is.
         name: The picture's, or empty while there is none.
@@ -69,7 +71,7 @@ class JSONPicture:
         return b""
 
     def finish(self) -> dict[str, Any]:
-        """Return what stands beside the picture.
+        """Return what stands beside the picture, in the object that holds it.
 
         Raises:
             ValueError: The answer is no JSON object with a picture, or names its picture twice.
@@ -80,7 +82,7 @@ class JSONPicture:
             raise ValueError("JSON that is nested too deeply") from error
         if not isinstance(told, dict):
             raise ValueError("JSON that is no object")
-        members = cast("dict[str, Any]", told)
+        members = only_artifact(told)
         if members.get(self.name) != "":
             raise ValueError("two pictures" if self.name else "no picture")
         return members
@@ -121,9 +123,20 @@ class JSONPicture:
         return picture
 
 
+def only_artifact(told: Any) -> dict[str, Any]:
+    """Return the only artifact of an answer of v1; any other object is returned as it is."""
+    match told:
+        case {"artifacts": [dict() as artifact]}:
+            return cast("dict[str, Any]", artifact)
+        case _:
+            return cast("dict[str, Any]", told)
+
+
 def _is_member(text: bytearray) -> bool:
     """Whether an object that ends with a string's opening quote ends there in itself."""
     with suppress(ValueError, RecursionError):
         json.loads(text + b'"}')
         return True
+    with suppress(ValueError, RecursionError):
+        return "base64" in only_artifact(json.loads(text + b'"}]}'))
     return False

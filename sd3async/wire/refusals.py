@@ -131,7 +131,9 @@ def read_body(body: bytes, secrets: Sequence[str]) -> Told:
         name=label(gateways.get("type") or code or name or ""),
         error_id=label(error_id or "") or None,
         code=label(code or ""),
-        is_own=isinstance(name, str) and isinstance(error_id, str) and isinstance(errors, list),
+        is_own=isinstance(name, str)
+        and isinstance(error_id, str)
+        and (isinstance(errors, list) or isinstance(found.get("message"), str)),  # v2beta; v1
     )
 
 
@@ -191,7 +193,7 @@ def read_started(status: int, body: bytes, secrets: Sequence[str]) -> str:
     )
 
 
-def read_balance(status: int, body: bytes) -> float:
+def read_balance(status: int, body: bytes, _secrets: Sequence[str] = ()) -> float:
     """Return the credits that a balance answer tells of.
 
     Raises:

@@ -17,7 +17,7 @@ import attrs
 from sd3async import Timeouts
 from sd3async.config import Secret
 from sd3async.models.sources import ImageFacts, Reading, Upload
-from sd3async.multipart import MultipartBody
+from sd3async.multipart import Body
 from sd3async.transport import Answer, Message, Transport
 
 KEY = "sk-test0123456789abcdef"
@@ -204,7 +204,7 @@ class Crossing(Journal):
             time.sleep(0.05)
 
 
-def upload(size: int, open_reader: Callable[[], Readable] | None = None) -> MultipartBody:
+def upload(size: int, open_reader: Callable[[], Readable] | None = None) -> Body:
     """Return a body of about `size` bytes, from memory unless told otherwise."""
     data = b"x" * size
 
@@ -216,14 +216,17 @@ def upload(size: int, open_reader: Callable[[], Readable] | None = None) -> Mult
                 yield piece
 
     source = Upload(size, ImageFacts("png", 64, 64), "image", read)
-    return MultipartBody("b", (b"--b\r\n\r\n", source, b"\r\n--b--\r\n"))
+    return Body("multipart/form-data; boundary=b", (b"--b\r\n\r\n", source, b"\r\n--b--\r\n"))
 
 
-def post(url: str, body: MultipartBody | None = None) -> Message:
+def post(url: str, body: Body | None = None) -> Message:
     """Return a small POST, or one with the body given."""
     headers = {"authorization": Secret(f"Bearer {KEY}")}
     return Message(
-        "POST", url, headers, body or MultipartBody("b", (b"--b\r\n\r\na\r\n--b--\r\n",))
+        "POST",
+        url,
+        headers,
+        body or Body("multipart/form-data; boundary=b", (b"--b\r\n\r\na\r\n--b--\r\n",)),
     )
 
 

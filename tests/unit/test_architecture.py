@@ -26,6 +26,7 @@ ROWS: list[set[str]] = [
     {"session"},
     {"caller", "waiting"},
     {"calls"},
+    {"v1"},
     {"client"},
     {"progress"},
     {"gather"},
