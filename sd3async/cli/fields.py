@@ -1,6 +1,7 @@
 """Options made from the fields of the requests: what the API takes, the command line takes."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
@@ -9,6 +10,7 @@ import click
 from sd3async.models import fields
 from sd3async.models.base import PRICE, GenerationRequest, fields_of, is_sent, required
 from sd3async.models.images import ImageBounds
+from sd3async.models.nested import JSONObject, Prompts
 from sd3async.models.requests import FIELD_NAMES, REQUEST_TYPES
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -16,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., object])
 _EXTRA = (
     "A further form field, sent as it is: for what this program does not know yet. Can be repeated."
 )
+_WITH_SIZE = (ImageBounds, fields.Number)
+"""Kinds of rules whose bounds no metavar can show, but for a number between two."""
 _FORMAT_OF_FILE = "How the image is encoded; the suffix of -o decides, else png."
 
 
@@ -32,6 +36,19 @@ class OneOf(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the value as it is."""
         return str(value)
+
+
+class _WeightedText(click.ParamType[dict[str, Any]]):
+    name = "text[::weight]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        text, colons, weight = str(value).rpartition("::")
+        with suppress(ValueError):
+            if colons:
+                return {"text": text, "weight": float(weight)}
+        return {"text": str(value)}
 
 
 class _NameAndValue(click.ParamType[tuple[str, str]]):
@@ -92,10 +109,15 @@ def field_arguments(request_type: type[GenerationRequest]) -> Callable[[F], F]:
     Args:
         request_type: The class whose fields these are.
     """
+    rules = fields_of(request_type)
 
     def decorate(command: F) -> F:
         for name in reversed(required(request_type)):
-            command = click.argument(name, metavar=name.upper())(command)
+            several: dict[str, Any] = {}
+            if isinstance(rules[name].validator, Prompts):
+                several = {"nargs": -1, "required": True, "type": _WeightedText()}
+            metavar = f"{name.upper()}[::WEIGHT]..." if several else name.upper()
+            command = click.argument(name, metavar=metavar, **several)(command)
         return command
 
     return decorate
@@ -137,7 +159,8 @@ def _words(name: str, rule: object, *, with_size: bool) -> list[str]:
     if not isinstance(rule, fields.Rule):
         return []
     default = "" if rule.default is None else f"The service's default is {rule.default}."
-    size = rule.bounds() if isinstance(rule, ImageBounds) and with_size else ""
+    is_told = isinstance(rule, fields.Number) and not rule.words
+    size = "" if is_told or not with_size or not isinstance(rule, _WITH_SIZE) else rule.bounds()
     words = [rule.about, size and f"{size[0].upper()}{size[1:]}.", default]
     return [part.replace("`", "") for part in words]
 
@@ -149,7 +172,9 @@ def _type_of(rule: object) -> "tuple[click.ParamType[Any], str | None]":
         return OneOf(("true", "false")), None
     if isinstance(rule, fields.Number):
         kind = click.INT if rule.whole else click.FLOAT
-        return kind, f"[{_shown(rule.low)}..{_shown(rule.high)}]"
+        return kind, f"[{_shown(rule.low)}..{_shown(rule.high)}]" if not rule.words else "NUMBER"
+    if isinstance(rule, JSONObject):
+        return click.STRING, "JSON"
     return click.STRING, "FILE" if isinstance(rule, ImageBounds) else "TEXT"
 
 

@@ -1,7 +1,7 @@
 """`sd3async generate`: one image."""
 
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -22,8 +22,9 @@ from sd3async.cli.options import (
 from sd3async.cli.targets import Target
 from sd3async.client import SD3Client
 from sd3async.endpoints import POLL_SECONDS
-from sd3async.models.base import GenerationRequest
-from sd3async.models.requests import request_from_dict
+from sd3async.errors import UnexpectedResponseError
+from sd3async.models.base import GenerationRequest, fields_of
+from sd3async.models.requests import REQUEST_TYPES, request_from_dict
 from sd3async.models.results import GeneratedImage
 from sd3async.progress import stderr_console
 from sd3async.telemetry import (
@@ -120,13 +121,14 @@ def make_image(
         raise click.UsageError("-o - and --json both want stdout; give one of them")
     call = _Call(deadline=deadline, accept=accept, base_url=base_url, emulator=emulator)
     given = given_fields(options)
-    target.settle_format(given)
+    if "output_format" in fields_of(REQUEST_TYPES[endpoint]):
+        target.settle_format(given)
     if "prompt" in given:
         given["prompt"] = _read_prompt(given["prompt"])
     request = request_from_dict(given, endpoint=endpoint)
-    target.check()
-    image = _generate(request, target, call)
-    tell(image, emulated=emulator, as_json=as_json)
+    target.check(request.output_format, images=request.image_count)
+    images = _generate(request, target, call)
+    tell(images, emulated=emulator, as_json=as_json)
 
 
 @click.command()
@@ -171,45 +173,55 @@ def _read_prompt(prompt: str) -> str:
         raise click.UsageError(f"PROMPT: stdin holds no text: {error.reason}") from error
 
 
-def _generate(request: GenerationRequest, target: Target, call: _Call) -> GeneratedImage:
-    def ask(client: SD3Client) -> Awaitable[GeneratedImage]:
-        return client.generate(request, to=target.path, deadline=call.deadline, accept=call.accept)
+def _generate(request: GenerationRequest, target: Target, call: _Call) -> list[GeneratedImage]:
+    def ask(client: SD3Client) -> Awaitable[list[GeneratedImage]]:
+        return client.generate_samples(
+            request, to=target.path, deadline=call.deadline, accept=call.accept
+        )
 
     return fetch(ask, request.endpoint, target, base_url=call.base_url, emulator=call.emulator)
 
 
 def fetch(
-    ask: Callable[[SD3Client], Awaitable[GeneratedImage]],
+    ask: Callable[[SD3Client], Awaitable[list[GeneratedImage]]],
     endpoint: str,
     target: Target,
     *,
     base_url: str | None,
     emulator: bool,
-) -> GeneratedImage:
-    """Ask a client for an image, telling on stderr what the wait is for, and keep it.
+) -> list[GeneratedImage]:
+    """Ask a client for images, telling on stderr what the wait is for, and keep them.
 
     Args:
-        ask: Asks for it.
-        endpoint: Whose image it is.
-        target: Where it goes.
+        ask: Asks for them.
+        endpoint: Whose images they are.
+        target: Where they go.
         base_url: The value of `--base-url`.
         emulator: The value of `--emulator`.
     """
     watcher = Watcher(endpoint)
 
-    async def work() -> GeneratedImage:
+    async def work() -> list[GeneratedImage]:
         async with client_from_options(
             base_url=base_url, emulator=emulator, observers=[watcher]
         ) as client:
             with watcher.shown():
-                image = await ask(client)
-        path = await in_thread(target.save, image)
-        return attrs.evolve(image, path=path)
+                try:
+                    images = await ask(client)
+                except UnexpectedResponseError as error:  # those that came with it were paid for
+                    for image in await _kept(error.images, target):
+                        say(f"kept {image.path}, which is good")
+                    raise
+        return await _kept(images, target)
 
     try:
         return run(work())
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {watcher.charge_words}") from None
+
+
+async def _kept(images: Iterable[GeneratedImage], target: Target) -> list[GeneratedImage]:
+    return [attrs.evolve(image, path=await in_thread(target.save, image)) for image in images]
 
 
 class Watcher:
@@ -278,19 +290,25 @@ class Watcher:
         self._console.print(f"sd3async: {words}", markup=False)
 
 
-def tell(image: GeneratedImage, *, emulated: bool, as_json: bool) -> None:
-    """Print what came of it: the file's name, or all facts as JSON.
+def tell(images: list[GeneratedImage], *, emulated: bool, as_json: bool) -> None:
+    """Print what came of it: the files' names, or all facts as JSON.
 
     Args:
-        image: The image, with the path it is at.
-        emulated: Whether an emulator made it.
+        images: The images, with the paths they are at.
+        emulated: Whether an emulator made them.
         as_json: The value of `--json`.
     """
-    if image.is_filtered:
-        say("warning: the service blurred this image, because it broke the content policy")
+    for image in images:
+        if image.is_filtered:
+            say("warning: the service blurred this image, because it broke the content policy")
+        if not as_json:
+            _tell_one(image, emulated=emulated)
     if as_json:
-        print_json(_facts(image, emulated=emulated))
-        return
+        facts = [_facts(image, emulated=emulated) for image in images]
+        print_json(facts[0] if len(facts) == 1 else {"images": facts})
+
+
+def _tell_one(image: GeneratedImage, *, emulated: bool) -> None:
     source = "emulated" if emulated else image.request.endpoint
     say(
         f"{source}: {image.content_type}, {image.size:,} bytes, seed {image.seed}, "

@@ -1,4 +1,4 @@
-"""`sd3async upscale|edit|control …`: a subcommand for each endpoint, made of its request class."""
+"""`sd3async upscale|edit|control|v1 …`: a subcommand for each endpoint, made of its request class."""
 
 import inspect
 from functools import partial
@@ -8,9 +8,14 @@ import click
 
 from sd3async.cli.fields import field_arguments, field_options
 from sd3async.cli.generate import image_options, run_with_options
+from sd3async.cli.lookups import account, engines
 from sd3async.endpoints import ENDPOINTS, PriceBySteps
-from sd3async.models.base import GenerationRequest, required
+from sd3async.models.base import GenerationRequest, fields_of, required
+from sd3async.models.nested import Prompts
 from sd3async.models.requests import REQUEST_TYPES, field_words, rule_words
+
+_LOOKUPS: dict[str, tuple[click.Command, ...]] = {"v1": (engines, account)}
+"""What a group has beside its endpoints."""
 
 
 def group_of(name: str, words: str) -> click.Group:
@@ -25,6 +30,8 @@ def group_of(name: str, words: str) -> click.Group:
         topic, _, short = endpoint.rpartition(".")
         if topic == name:
             group.add_command(_command(short, request_type))
+    for lookup in _LOOKUPS.get(name, ()):
+        group.add_command(lookup)
     return group
 
 
@@ -47,7 +54,11 @@ def _help(request_type: type[GenerationRequest]) -> str:
     row = ENDPOINTS[request_type.endpoint]
     by_steps = row.credits.words() if isinstance(row.credits, PriceBySteps) else ""
     price = f"{by_steps or f'{row.price():g} credits'}."
-    paragraphs = [_summary(request_type), *arguments, rules, price]
+    has_weights = any(
+        isinstance(field.validator, Prompts) for field in fields_of(request_type).values()
+    )
+    weights = "Here a weight stands behind two colons: fog::-1." if has_weights else ""
+    paragraphs = [_summary(request_type), *arguments, weights, rules, price]
     return "\n\n".join(filter(None, paragraphs)).replace("`", "")
 
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "upscale": "Make an image larger.",
     "edit": "Change an image in part: erase, inpaint, outpaint, replace, recolour, relight.",
     "control": "Draw by a sketch, a structure or a style.",
+    "v1": "Use the older API: SDXL 1.0, several images at once, engines, the account.",
     "result": "Fetch an image that was started.",
     "bulk": "Run a durable job over a file of prompts; the same command again resumes it.",
     "bench": "Measure how concurrency behaves, and report it.",
@@ -31,7 +32,7 @@ which are made of the request classes. The help texts stand here too, so
 that listing them imports none."""
 
 
-_GROUPS = ("upscale", "edit", "control")
+_GROUPS = ("upscale", "edit", "control", "v1")
 
 _SILENT = logging.NullHandler()
 

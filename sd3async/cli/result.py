@@ -1,7 +1,5 @@
 """`sd3async result`: fetch an image that was started."""
 
-from collections.abc import Awaitable
-
 import click
 
 from sd3async.caller import Accept
@@ -34,8 +32,8 @@ def result(
         raise click.UsageError("-o - and --json both want stdout; give one of them")
     target.check()
 
-    def ask(client: SD3Client) -> Awaitable[GeneratedImage]:
-        return client.result(started, to=target.path, deadline=deadline, accept=accept)
+    async def ask(client: SD3Client) -> list[GeneratedImage]:
+        return [await client.result(started, to=target.path, deadline=deadline, accept=accept)]
 
-    image = fetch(ask, "results", target, base_url=base_url, emulator=emulator)
-    tell(image, emulated=emulator, as_json=as_json)
+    images = fetch(ask, "results", target, base_url=base_url, emulator=emulator)
+    tell(images, emulated=emulator, as_json=as_json)

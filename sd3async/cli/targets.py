@@ -65,8 +65,12 @@ class Target:
         if asked != implied:
             raise click.UsageError(f"-o ends in {suffix}, but --output-format is {asked}")
 
-    def check(self) -> None:
+    def check(self, output_format: str | None = None, *, images: int = 1) -> None:
         """See that the image could be written there, before it is paid for.
+
+        Args:
+            output_format: What the image will be, where that is known.
+            images: How many there will be.
 
         Raises:
             click.UsageError: It could not, or a file would be lost.
@@ -76,12 +80,14 @@ class Target:
             raise click.UsageError("-o is empty; a file, a folder or - is needed")
         if self.is_stdout and sys.stdout.isatty():
             raise click.UsageError("-o - would write an image to the terminal; redirect stdout")
+        if images > 1 and (self.is_stdout or self.path is not None):
+            raise click.UsageError(f"-o: {images} images need a folder, such as -o .")
         folder = self.path.parent if self.path is not None else self._folder
         if folder is not None and not folder.is_dir():
             raise click.UsageError(f"-o: there is no folder {folder}")
         if self.path is None:
             return
-        check_target(self.path, None, "-o")
+        check_target(self.path, output_format, "-o")
         if self.path.exists() and not self.force:
             raise click.UsageError(f"-o: {self.path} is there already; --force replaces it")
 
