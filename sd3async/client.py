@@ -407,7 +407,7 @@ class SD3Client(GenerateCalls):
             SD3Error: As told at `generate`.
         """
         request = self._ready(request, accept)
-        if (request.samples or 1) == 1:
+        if request.image_count == 1:
             return [
                 await self.generate(
                     request, deadline=deadline, to=to, on_attempt=on_attempt, accept=accept

@@ -263,7 +263,7 @@ class Samples(_Post[list[GeneratedImage]]):
         Raises:
             UnexpectedResponseError: Some are missing or no good; it holds the others.
         """
-        samples = self._request.samples or 1
+        samples = self._request.image_count
         reader = ArtifactsReader(
             answer.status,
             answer.headers,

@@ -237,6 +237,11 @@ class GenerationRequest(_Common):
         return row
 
     @property
+    def image_count(self) -> int:
+        """How many images a success is."""
+        return self.samples or 1 if self.row.answer == "artifacts" else 1
+
+    @property
     def path(self) -> str:
         """Where it is sent, below the base URL."""
         row = self.row

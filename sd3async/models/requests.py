@@ -237,7 +237,7 @@ def check_single(request: GenerationRequest, instead: str) -> None:
     Raises:
         InvalidRequestError: It asks for more.
     """
-    if (request.samples or 1) > 1:
+    if request.image_count > 1:
         raise refuse("samples", f"is {request.samples}, and one image comes of this; {instead}")
 
 

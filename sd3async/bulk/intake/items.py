@@ -27,6 +27,7 @@ from sd3async.models.requests import (
     FIELD_NAMES,
     IMAGE_FIELDS,
     REQUEST_TYPES,
+    check_single,
     request_from_dict,
 )
 from sd3async.models.sources import BytesSource
@@ -102,6 +103,7 @@ def items_of(
         SEED.plain("seed", seed + defaults.repeat - 1)  # all variations are good, or none is made
         given["seed"] = seed
     request = request_from_dict(given)
+    check_single(request, "repeat makes variations")
     fields, image_names = _written_down(request, image_names, save_input)
     for variation in range(defaults.repeat):
         if seed:
