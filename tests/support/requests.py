@@ -28,3 +28,16 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "control.style": _IMAGE | _PROMPT,
     "control.style-transfer": {"init_image": PICTURE, "style_image": PICTURE},
 }
+"""Of v2beta."""
+
+SDXL_PICTURE = picture(1216, 832)
+
+V1_MINIMAL: dict[str, dict[str, Any]] = {
+    "v1.text-to-image": {"text_prompts": "a fox"},
+    "v1.image-to-image": {"init_image": SDXL_PICTURE, "text_prompts": "a fox"},
+    "v1.masking": {
+        "init_image": SDXL_PICTURE,
+        "text_prompts": "a fox",
+        "mask_source": "INIT_IMAGE_ALPHA",
+    },
+}

@@ -8,11 +8,18 @@ from sd3async import GenerationRequest, InvalidRequestError
 from sd3async.models import fields
 from sd3async.models.base import fields_of, required
 from sd3async.models.images import ImageBounds
+from sd3async.models.nested import JSONObject, Prompts
 from sd3async.models.requests import REQUEST_TYPES
+from sd3async.models.v1 import SDXL
 from support.pictures import picture
 
 PICTURES = [picture(96, 64), picture(80, 80, "jpeg"), picture(64, 160, "webp")]
+SDXL_PICTURES = [picture(1216, 832), picture(1024, 1024, "jpeg")]
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+PROMPTS = st.text(CHARACTERS, max_size=30) | st.fixed_dictionaries(
+    {"text": st.text(CHARACTERS, max_size=30)},
+    optional={"weight": st.floats(-10, 10) | st.integers(-10, 10)},
+)
 
 
 def values_of(rule: object) -> st.SearchStrategy[Any]:
@@ -23,6 +30,12 @@ def values_of(rule: object) -> st.SearchStrategy[Any]:
         return st.sampled_from(rule.values)
     if isinstance(rule, fields.Truth):
         return st.booleans()
+    if isinstance(rule, Prompts):
+        return st.lists(PROMPTS, min_size=1, max_size=3)
+    if isinstance(rule, JSONObject):
+        return st.dictionaries(st.text(CHARACTERS), st.integers() | st.lists(st.none()), max_size=2)
+    if isinstance(rule, fields.Number) and rule.multiple > 1:
+        return st.sampled_from([640, 832, 896, 1024, 1152, 1216, 1536])
     if isinstance(rule, fields.Number) and rule.whole:
         return st.integers(int(rule.low), int(rule.high))
     if isinstance(rule, fields.Number):
@@ -37,10 +50,15 @@ def requests_of(draw: st.DrawFn, endpoint: str) -> GenerationRequest:
     request_type = REQUEST_TYPES[endpoint]
     rules = {name: field.validator for name, field in fields_of(request_type).items()}
     del rules["extra_fields"]
+    drawn = {name: values_of(rule) for name, rule in rules.items()}
+    if endpoint.startswith("v1."):
+        drawn["engine_id"] = st.just(SDXL)
+        for name in {"init_image", "mask_image"} & drawn.keys():
+            drawn[name] = st.sampled_from(SDXL_PICTURES)
     needed = required(request_type)
     given = st.fixed_dictionaries(
-        {name: values_of(rules[name]) for name in needed},
-        optional={name: values_of(rule) for name, rule in rules.items() if name not in needed},
+        {name: drawn[name] for name in needed},
+        optional={name: values for name, values in drawn.items() if name not in needed},
     )
 
     def is_valid(fields_: dict[str, Any]) -> bool:
