@@ -13,6 +13,8 @@ from sd3async.wire.refusals import read_body, read_request_id
 
 _OUTSIDE = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'["\\]')
+_LIST = re.compile(rb'"artifacts"\s{0,16}:\s{0,16}\[\Z')
+_MAX_LIST = 60
 _ARTIFACT = b"{[{"
 """The brackets that are open inside an artifact, from the outermost."""
 
@@ -54,6 +56,7 @@ class ArtifactsReader:
         self._kept = bytearray()  # the answer without its artifacts
         self._open = bytearray()  # brackets
         self._is_string = self._is_escaped = False
+        self._is_list = False  # the second bracket is that of the artifacts
         self._is_image = False  # the answer is one, though a list was asked for
 
     def feed(self, piece: bytes) -> list[tuple[int, bytes]]:
@@ -117,19 +120,27 @@ class ArtifactsReader:
                 self._is_string = not self._is_string
             elif found[0] in b"{[":
                 self._open += found[0]
-                if self._open == _ARTIFACT:
+                if self._open == b"{[":
+                    before = self._kept[-_MAX_LIST:] + data[max(start, at - _MAX_LIST) : at]
+                    self._is_list = bool(_LIST.search(before))
+                elif self._is_artifact:
                     self._keep(data[start : found.start()] + b"{}")
                     self._begin()
                     start = found.start()
             else:
-                if self._open == _ARTIFACT:
+                if self._is_artifact:
                     yield len(self.readers) - 1, data[start:at]
                     start = at
                 del self._open[-1:]
-        if self._open.startswith(_ARTIFACT):
+        if self._is_list and self._open.startswith(_ARTIFACT):
             yield len(self.readers) - 1, data[start:]
         else:
             self._keep(data[start:])
+
+    @property
+    def _is_artifact(self) -> bool:
+        """Whether an artifact has just begun, or is about to end."""
+        return self._is_list and self._open == _ARTIFACT
 
     def _keep(self, data: bytes) -> None:
         self._kept += data

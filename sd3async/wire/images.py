@@ -147,7 +147,8 @@ class ImageReader:
         if self._json is not None and not self._json.name:
             kept = bytes(self._json.kept)
             told = "; ".join(read_body(kept, self._secrets).sentences) or "nothing"
-            if reason := one_line(_reason_of(kept), self._secrets, limit=60):
+            reason = one_line(_reason_of(kept), self._secrets, limit=60).upper()
+            if reason not in ("", "SUCCESS"):
                 told = f"the finish reason {reason}"
             problem = f"no image, but {told!r}"
         return UnexpectedResponseError(
