@@ -180,7 +180,6 @@ class _Common:
     prompt: str = ""
     seed: int | None = None
     samples: int | None = None
-    steps: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -191,7 +190,6 @@ class GenerationRequest(_Common):
         prompt: The words to follow; empty where an endpoint takes none.
         seed: Start of the randomness; None where none is given or taken.
         samples: How many images it asks for; None is one.
-        steps: How often the image is refined; None where none is given or taken.
         output_format: How the image is encoded.
         extra_fields: Further form fields, sent as they are: for what a class does not know yet.
             Text, numbers and bools; images are refused. One that the class knows is refused too,
@@ -255,7 +253,9 @@ class GenerationRequest(_Common):
             return self._credits
         model = self.extra_fields.get("model", getattr(self, "model", None))
         return self.row.price(
-            None if model is None else str(model), steps=self.steps, samples=self.samples
+            None if model is None else str(model),
+            steps=getattr(self, "steps", None),
+            samples=self.samples,
         )
 
     def given(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import attrs
 
 from sd3async.models.fields import Rule, Text, refuse, shown, to_plain
 
-TextPrompts: TypeAlias = str | Sequence[str | Mapping[str, Any]]
+TextPrompts: TypeAlias = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
 """One text, or several; one with a weight is a mapping of `text` and `weight`."""
 
 MAX_TEXT_PROMPT_CHARS = 2_000

@@ -15,7 +15,8 @@ _OUTSIDE = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'["\\]')
 _LIST = re.compile(rb'"artifacts"\s{0,16}:\s{0,16}\[\Z')
 _MAX_LIST = 60
-_ARTIFACT = b"{[{"
+_IN_LIST = bytearray(b"{[")
+_ARTIFACT = bytearray(b"{[{")
 """The brackets that are open inside an artifact, from the outermost."""
 
 
@@ -120,7 +121,7 @@ class ArtifactsReader:
                 self._is_string = not self._is_string
             elif found[0] in b"{[":
                 self._open += found[0]
-                if self._open == b"{[":
+                if self._open == _IN_LIST:
                     before = self._kept[-_MAX_LIST:] + data[max(start, at - _MAX_LIST) : at]
                     self._is_list = bool(_LIST.search(before))
                 elif self._is_artifact:

@@ -126,8 +126,8 @@ class JSONPicture:
 def only_artifact(told: Any) -> dict[str, Any]:
     """Return the only artifact of an answer of v1; any other object is returned as it is."""
     match told:
-        case {"artifacts": [dict() as artifact]}:
-            return cast("dict[str, Any]", artifact)
+        case {"artifacts": [dict()]}:
+            return cast("dict[str, Any]", told["artifacts"][0])
         case _:
             return cast("dict[str, Any]", told)
 

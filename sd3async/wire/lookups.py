@@ -32,8 +32,8 @@ def read_account(status: int, body: bytes, secrets: Sequence[str]) -> V1Account:
     Raises:
         UnexpectedResponseError: It tells of none.
     """
-    told: Any = _read(body)
-    texts = _texts(told, secrets) if isinstance(told, Mapping) else {}
+    told = next(iter(_objects([_read(body)])), {})
+    texts = _texts(told, secrets)
     if "id" not in texts:
         raise UnexpectedResponseError("the answer tells of no account", status=status)
     return V1Account(

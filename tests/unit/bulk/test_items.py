@@ -28,6 +28,16 @@ def only(fields: dict[str, Any], defaults: Defaults | None = None, **options: An
     return item
 
 
+def test_a_line_of_v1_has_its_variations_by_repeat() -> None:
+    """Each is an image with a seed and a file of its own."""
+    line = {"endpoint": "v1.text-to-image", "text_prompts": ["a", {"text": "fog", "weight": -1}]}
+    first, second = items({**line, "seed": 5, "samples": 1}, Defaults(repeat=2))
+
+    assert (first.request.seed, second.request.seed) == (5, 6)
+    assert json.loads(first.fields)["text_prompts"][1] == {"text": "fog", "weight": -1}
+    assert first.request.prompt == "a"
+
+
 def test_a_batch_line_is_unwrapped() -> None:
     """Batch files made for another service's runner must work as they are."""
     item = only(
@@ -51,6 +61,10 @@ def test_a_batch_line_is_unwrapped() -> None:
         ({"body": {"prompt": "x"}, "prompt": "y"}, "prompt: is given both"),
         ({"prompt": "x", "endpoint": "sd4"}, "endpoint: is 'sd4'"),
         ({"prompt": "x", "endpoint": []}, r"endpoint: is \[\]"),
+        (
+            {"text_prompts": "x", "endpoint": "v1.text-to-image", "samples": 2},
+            "samples: is 2, and one image comes of this; repeat makes variations",
+        ),
         ({"prompt": "x", "size": 1}, "size: is no field of sd3"),
         ({"prompt": "x", "id": ""}, "id: is no name"),
         ({"prompt": "x", "id": "a\nb"}, "id: is no name"),

@@ -10,6 +10,9 @@ from sd3async import GenerationRequest, InvalidRequestError, register_endpoint, 
 from sd3async.endpoints import ENDPOINTS
 from sd3async.models import requests
 from sd3async.models.fields import Choice, Text
+from sd3async.models.images import ImageBounds
+from sd3async.models.sources import ImageSource
+from sd3async.wire import json_document
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +85,10 @@ def test_a_notebook_may_run_its_cell_again() -> None:
         ({"path": "v2beta/poster"}, "path", "it begins with /"),
         ({"path": "https://example.com/"}, "path", "it begins with /"),
         ({"credits": -1}, "credits", "0 to 1000000"),
-        ({"answer": "video"}, "answer", "allowed are image, started"),
+        ({"answer": "video"}, "answer", "allowed are image, started, artifacts"),
+        ({"body": "xml"}, "body", "allowed are form, json"),
+        ({"path": "/x/{engine}"}, "path", "has {engine}, which is no field"),
+        ({"path": "/x/{engine"}, "path", "it begins with /"),
     ],
 )
 def test_a_row_that_is_no_good_is_refused(row: dict[str, Any], field: str, words: str) -> None:
@@ -109,3 +115,34 @@ def test_a_class_that_is_not_registered_says_so() -> None:
 
     with pytest.raises(InvalidRequestError, match="call register_endpoint first"):
         _ = Forgotten().credits
+
+
+def test_json_and_a_field_in_the_path_are_kinds_that_any_row_may_have() -> None:
+    """A gateway's own model in v1's manner is a class and a row, too."""
+
+    @register_endpoint("/v1/draw/{engine}/now", credits=2, answer="artifacts", body="json")
+    @attrs.frozen(kw_only=True)
+    class DrawRequest(GenerationRequest):
+        """Draw."""
+
+        endpoint: ClassVar[str] = "acme.draw"
+
+        prompt: str = attrs.field(validator=Text(), kw_only=False)
+        engine: str = attrs.field(default="a b/c", validator=Text())
+
+    request = DrawRequest("a")
+
+    assert request.path == "/v1/draw/a%20b%2Fc/now"
+    assert json_document(request) == b'{"prompt":"a","output_format":"png"}'
+
+
+def test_json_carries_no_images() -> None:
+    """They would be left out in silence."""
+    with pytest.raises(InvalidRequestError, match=r"body: is json, .* and image is one"):
+
+        @register_endpoint("/x", credits=1, body="json")
+        @attrs.frozen(kw_only=True)
+        class _WithImage(GenerationRequest):
+            endpoint: ClassVar[str] = "acme.image"
+
+            image: ImageSource = attrs.field(validator=ImageBounds(), kw_only=False)

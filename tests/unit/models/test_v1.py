@@ -272,7 +272,9 @@ def test_the_same_fields_as_json_and_as_a_form() -> None:
 
 @pytest.mark.parametrize("endpoint", V1_MINIMAL)
 @given(data=st.data())
-@settings(max_examples=25, suppress_health_check=[*HealthCheck])
+@settings(
+    max_examples=25, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+)
 def test_a_request_survives_being_written_down(endpoint: str, data: st.DataObject) -> None:
     """A journal gives back what was put in."""
     request = data.draw(requests_of(endpoint))

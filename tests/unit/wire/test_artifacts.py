@@ -149,10 +149,14 @@ def test_one_artifact_streams_like_any_image(size: int) -> None:
 )
 def test_an_answer_without_its_one_artifact_says_so(body: bytes, words: str) -> None:
     """An artifact that failed is an error, and its own word for that is told."""
-    reader = ImageReader(200, HEADERS)
-    with pytest.raises(UnexpectedResponseError, match=words):
+
+    def read_one() -> None:
+        reader = ImageReader(200, HEADERS)
         reader.feed(body)
         reader.finish()
+
+    with pytest.raises(UnexpectedResponseError, match=words):
+        read_one()
 
 
 def test_engines_and_accounts_are_read_with_tolerance() -> None:

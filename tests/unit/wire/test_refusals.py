@@ -90,6 +90,7 @@ def test_a_403_is_moderation_only_when_the_body_says_so(body: Any, cls: type[API
 
 
 OWN = {"id": "1", "name": "bad_gateway", "errors": ["no"]}
+OWN_OF_V1 = {"id": "1", "name": "server_error", "message": "no"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,8 @@ OWN = {"id": "1", "name": "bad_gateway", "errors": ["no"]}
         (502, {"name": "bad_gateway", "errors": ["no id"]}, True),
         (502, OWN, False),
         (504, OWN, False),
+        (504, OWN_OF_V1, False),
+        (502, {"name": "bad_gateway", "message": "no id"}, True),
         (500, "<h1>oops</h1>", False),
         (503, "<h1>oops</h1>", False),
         (402, "", False),
