@@ -56,7 +56,7 @@ class Nested(Mapping[str, Any]):
 def to_json(value: Any) -> Any:
     """Return a field's value as JSON has it."""
     if isinstance(value, tuple):
-        return [to_json(part) for part in value]
+        return [to_json(part) for part in cast("Any", value)]
     return dict(value) if isinstance(value, Nested) else value
 
 
@@ -73,7 +73,7 @@ class Prompts(Rule):
     def plain(self, field: str, value: object) -> tuple[Nested, ...]:
         """Return them as the API has them: a `text` each, and a `weight` where one is given."""
         if isinstance(value, str | Mapping):
-            value = [value]
+            return (self._part(field, cast("object", value)),)
         if not isinstance(value, list | tuple):
             raise refuse(field, f"is {shown(value)}; a text or a list of them is needed")
         parts = cast("Sequence[object]", value)

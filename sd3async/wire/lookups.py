@@ -32,14 +32,14 @@ def read_account(status: int, body: bytes, secrets: Sequence[str]) -> V1Account:
     Raises:
         UnexpectedResponseError: It tells of none.
     """
-    told = next(iter(_objects([_read(body)])), {})
-    texts = _texts(told, secrets)
+    found = _objects([_read(body)])
+    texts = _texts(found[0], secrets) if found else {}
     if "id" not in texts:
         raise UnexpectedResponseError("the answer tells of no account", status=status)
     return V1Account(
         id=texts["id"],
         email=texts.get("email", ""),
-        organizations=tuple(_organizations(told.get("organizations"), secrets)),
+        organizations=tuple(_organizations(found[0].get("organizations"), secrets)),
         profile_picture=texts.get("profile_picture", ""),
     )
 
