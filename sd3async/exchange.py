@@ -286,6 +286,8 @@ class Samples(_Post[list[GeneratedImage]]):
             for place, one in enumerate(reader.readers)
             if place not in reader.problems
         ]
+        if not images:
+            raise reader.problems[0]
         if len(images) < samples:
             missing = "; ".join({str(error) for error in reader.problems.values()}) or "not sent"
             error = reader.unexpected(f"{len(images)} of {samples} images are good: {missing}")

@@ -58,6 +58,7 @@ class ArtifactsReader:
         self._open = bytearray()  # brackets
         self._is_string = self._is_escaped = False
         self._is_list = False  # the second bracket is that of the artifacts
+        self._is_blank = True
         self._is_image = False  # the answer is one, though a list was asked for
 
     def feed(self, piece: bytes) -> list[tuple[int, bytes]]:
@@ -72,9 +73,11 @@ class ArtifactsReader:
         Raises:
             UnexpectedResponseError: There is too much beside the images, or there are too many.
         """
-        if not self._fed and piece and not piece.lstrip().startswith(b"{"):
-            self._is_image = True
-            self._begin()
+        if self._is_blank and (start := piece.lstrip()):
+            self._is_blank = False
+            self._is_image = not start.startswith(b"{")
+            if self._is_image:
+                self._begin()
         self._fed += len(piece)
         parts = [(0, piece)] if self._is_image else self._cut(piece)
         images = [(place, self._read(place, part)) for place, part in parts]

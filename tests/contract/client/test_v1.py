@@ -19,6 +19,7 @@ from sd3async import (
     SD3Client,
     SD3Error,
     ServerError,
+    TransportError,
     UnexpectedResponseError,
     V1TextToImageRequest,
     gather_generations,
@@ -190,6 +191,18 @@ async def test_what_stays_is_told_in_v1s_own_words(
         assert caught.value.name == "internal_error"
         assert len(caught.value.errors) == 1
         assert caught.value.error_id
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+async def test_an_answer_that_never_came_tells_of_its_request(start: Any, samples: int) -> None:
+    """Somebody has to decide whether to pay again, and for what."""
+    _, client = await start(faults=[Fault.reset()], retry=NO_RETRY)
+    request = V1TextToImageRequest("a fox", samples=samples)
+    with pytest.raises(TransportError) as caught:
+        await client.generate_samples(request)
+
+    assert caught.value.request == request
+    assert caught.value.may_be_charged
 
 
 async def test_an_engine_that_is_gone_is_told(start: Any) -> None:

@@ -51,7 +51,7 @@ def test_each_artifact_is_an_image_with_its_own_facts(size: int) -> None:
         id='} ] " \\',
         more=[[1], {"a": {}}],
     )
-    images, reader = read(body, size=size)
+    images, reader = read(b" \r\n" + body, size=size)
 
     assert images == PICTURES
     assert [one.seed for one in reader.readers] == [7, 8, 9]
