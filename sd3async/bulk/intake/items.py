@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -100,7 +101,7 @@ def items_of(
     image_names = _resolve_images(given, folder)
     seed = _first_seed(given, defaults)
     if seed:  # 0 asks for a random one, which has no next one
-        SEED.plain("seed", seed + defaults.repeat - 1)  # all variations are good, or none is made
+        _seed_of(given, seed + defaults.repeat - 1)  # all variations are good, or none is made
         given["seed"] = seed
     request = request_from_dict(given)
     check_single(request, "repeat makes variations")
@@ -141,17 +142,21 @@ def _unwrapped(fields: Mapping[str, Any]) -> dict[str, Any]:
     if batch["custom_id"] is not None:
         given["id"] = batch["custom_id"]
     if batch["url"] is not None:
-        given.setdefault("endpoint", _endpoint_of(batch["url"]))
+        given = _told_by(batch["url"]) | given
     return given
 
 
-def _endpoint_of(url: object) -> str:
+def _told_by(url: object) -> dict[str, str]:
+    """Return the endpoint of a URL, and the fields that stand in its path."""
     text = str(url).rstrip("/")
-    by_path = (name for name, row in ENDPOINTS.items() if text.endswith(row.path))
-    name = next(by_path, text.rpartition("/")[2])
+    for name, row in ENDPOINTS.items():
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(row.path))
+        if told := re.search(f"{pattern}$", text):
+            return {"endpoint": name, **told.groupdict()}
+    name = text.rpartition("/")[2]
     if name not in REQUEST_TYPES:
         raise refuse("url", f"is {url!r}; its last part must be one of {', '.join(REQUEST_TYPES)}")
-    return name
+    return {"endpoint": name}
 
 
 def _id(value: object) -> str:
@@ -215,9 +220,16 @@ def _check_prompt(prompt: object) -> None:
 def _first_seed(given: dict[str, Any], defaults: Defaults) -> int | None:
     """Return the seed of a line's first variation; None where there is none, or can be none."""
     if "seed" in given:
-        return cast("int", SEED.plain("seed", given["seed"]))
+        return _seed_of(given, given["seed"])
     takes_seed = "seed" in fields_of(REQUEST_TYPES[given["endpoint"]])
     return defaults.seed_start if takes_seed else None
+
+
+def _seed_of(given: dict[str, Any], value: object) -> int:
+    """Hold a seed to the bounds of its endpoint; one that takes none refuses the field later."""
+    field = fields_of(REQUEST_TYPES[given["endpoint"]]).get("seed")
+    rule = SEED if field is None else cast("Number", field.validator)
+    return cast("int", rule.plain("seed", value))
 
 
 def _resolve_images(given: dict[str, Any], folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ import attrs
 
 from sd3async.bulk.errors import BadLine, ManifestError
 from sd3async.bulk.options import Shape
-from sd3async.models.requests import NUMBER_FIELDS
+from sd3async.models.requests import FIELD_NAMES, NUMBER_FIELDS
 
 _SHAPE_OF_SUFFIX: dict[str, Shape] = {
     ".jsonl": "jsonl",
@@ -234,7 +234,9 @@ def _header_problem(header: list[str]) -> str:
     if len(set(header)) < len(header):
         double = next(name for name in header if header.count(name) > 1)
         return f"the header names {double!r} twice"
-    return "" if "prompt" in header else "the header, the first line, names no column 'prompt'"
+    if FIELD_NAMES.isdisjoint(header):
+        return "the header, the first line, names no field of a request, such as 'prompt'"
+    return ""
 
 
 def _parse_cells(number: int, header: list[str], cells: list[str]) -> Line | BadLine:

@@ -142,7 +142,7 @@ def _record_of(row: tuple[Any, ...], service: str) -> ItemRecord:
         index=number,
         id=item_id or f"{number:08d}",
         endpoint=endpoint,
-        prompt=str(fields.get("prompt", "")),
+        prompt=_prompt_of(fields),
         request=fields,
         tags=tuple(json.loads(tags)),
         columns=json.loads(columns),
@@ -159,6 +159,15 @@ def _record_of(row: tuple[Any, ...], service: str) -> ItemRecord:
         service=service,
         **known,
     )
+
+
+def _prompt_of(fields: Mapping[str, Any]) -> str:
+    """Return a request's prompt: of v1, which has several, those that are wished for."""
+    prompts: Any = fields.get("text_prompts")
+    if "prompt" in fields or type(prompts) is not list:
+        return str(fields.get("prompt", ""))
+    wished = (part for part in prompts if type(part) is dict and part.get("weight", 1) >= 0)
+    return ", ".join(str(part.get("text")) for part in wished)
 
 
 def read_meta(db: sqlite3.Connection, name: str) -> str | None:

@@ -403,3 +403,16 @@ async def test_a_run_that_died_counts_until_its_last_sign_of_life(site: Any) -> 
 
     assert second.summary.runs == 2
     assert 20 < second.summary.seconds < 40
+
+
+async def test_an_item_of_v1_has_its_prompt_in_the_records(site: Any) -> None:
+    """The gallery would show cards without words, and its search find nothing."""
+    here = await site()
+    line = {
+        "endpoint": "v1.text-to-image",
+        "text_prompts": ["a fox", {"text": "snow", "weight": 0.5}, {"text": "fog", "weight": -1}],
+    }
+    async with here.job([line]) as job:
+        await job.run()
+
+    assert [(record.state, record.prompt) for record in job.records()] == [("done", "a fox, snow")]

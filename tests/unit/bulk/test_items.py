@@ -270,3 +270,21 @@ def test_extra_fields_and_a_price_are_part_of_a_line() -> None:
     assert json.loads(item.fields)["extra_fields"] == {"hdr": True}
     assert item.request.credits == 2
     assert item.identity != plain.identity
+
+
+def test_a_batch_line_of_v1_names_its_engine_in_the_path() -> None:
+    """Its path is no fixed one."""
+    url = "https://api.stability.ai/v1/generation/my-engine/text-to-image"
+    item = only({"custom_id": "a", "url": url, "body": {"text_prompts": ["a fox"]}})
+
+    assert item.request.endpoint == "v1.text-to-image"
+    assert json.loads(item.fields)["engine_id"] == "my-engine"
+
+
+def test_a_seed_is_held_to_the_bounds_of_its_endpoint() -> None:
+    """The last seed of v1 is one above that of v2beta."""
+    fields = {"endpoint": "v1.text-to-image", "text_prompts": ["a"], "seed": MAX_SEED + 1}
+
+    assert only(fields).request.seed == MAX_SEED + 1
+    with pytest.raises(InvalidRequestError, match="seed"):
+        items(fields, Defaults(repeat=2))

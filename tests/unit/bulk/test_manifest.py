@@ -112,7 +112,7 @@ def test_csv_cells_get_the_types_their_fields_have() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("text\nx\n", "names no column 'prompt'"),
+        ("text\nx\n", "names no field of a request"),
         ("prompt,prompt\nx,y\n", "names 'prompt' twice"),
         ("prompt,\nx,y\n", "column 2 has no name"),
         ("prompt\nx,y\n", "has 2 cells; the header names 1"),

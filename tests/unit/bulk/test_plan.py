@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sd3async import RateLimit
 from sd3async.bulk import Defaults, ManifestError
 from sd3async.bulk.plan import plan, soonest_end
+from support.pictures import picture
 
 ENDPOINTS = ("sd3", "core", "ultra")
 
@@ -71,3 +72,13 @@ def test_more_keys_are_never_slower(requests: int, keys: int) -> None:
     limit = RateLimit()
 
     assert soonest_end(requests, limit, keys + 1) <= soonest_end(requests, limit, keys)
+
+
+async def test_a_csv_needs_no_prompt_where_its_endpoint_takes_none(tmp_path: Path) -> None:
+    """A folder of images to enlarge is a list of files."""
+    (tmp_path / "small.png").write_bytes(picture())
+    manifest = tmp_path / "images.csv"
+    manifest.write_text("image\nsmall.png\nsmall.png\n")
+    planned = await plan(manifest, defaults=Defaults(endpoint="upscale.fast"))
+
+    assert (planned.to_send, planned.credits) == (2, 4.0)
