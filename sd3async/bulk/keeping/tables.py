@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sd3async.bulk.keeping.ledger import Delivery, QueuedItem
 from sd3async.bulk.records import ItemRecord, State
@@ -163,11 +163,12 @@ def _record_of(row: tuple[Any, ...], service: str) -> ItemRecord:
 
 def _prompt_of(fields: Mapping[str, Any]) -> str:
     """Return a request's prompt: of v1, which has several, those that are wished for."""
-    prompts: Any = fields.get("text_prompts")
-    if "prompt" in fields or type(prompts) is not list:
+    told: Any = fields.get("text_prompts")
+    if "prompt" in fields or not isinstance(told, list):
         return str(fields.get("prompt", ""))
-    wished = (part for part in prompts if type(part) is dict and part.get("weight", 1) >= 0)
-    return ", ".join(str(part.get("text")) for part in wished)
+    parts = cast("list[object]", told)
+    prompts = [cast("dict[str, Any]", part) for part in parts if isinstance(part, dict)]
+    return ", ".join(str(part.get("text")) for part in prompts if part.get("weight", 1) >= 0)
 
 
 def read_meta(db: sqlite3.Connection, name: str) -> str | None:
