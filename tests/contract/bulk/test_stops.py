@@ -154,6 +154,27 @@ async def test_the_cap_counts_what_was_possibly_paid(site: Any) -> None:
     assert job.stats.done == 1
 
 
+async def test_the_cap_counts_what_failed_items_may_have_cost(site: Any) -> None:
+    """An item that is given up has perhaps been paid, and the cap must know at once."""
+    here = await site(retry=RetryPolicy(attempts=1), faults=[Fault.reset()] * 2)
+    async with here.job(PROMPTS, max_credits=13.0, concurrency=1) as job:
+        await job.run()
+
+    assert here.emulator.paid == 2
+    assert (job.stop_reason, job.stats.failed, job.stats.possibly_paid) == ("budget", 2, 2)
+
+
+async def test_the_numbers_of_a_run_tell_failures_from_doubts_as_they_come(site: Any) -> None:
+    """Whoever watches a job for a night decides by them whether to stop it."""
+    here = await site(
+        retry=RetryPolicy(attempts=1), faults=[Fault.status(403), Fault.reset()], latency=1.0
+    )
+    async with here.job(PROMPTS[:3], on_unknown="hold", concurrency=1) as job:
+        seen = [(job.stats.failed, job.stats.unknown, job.stats.done) async for _ in job]
+
+    assert seen == [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
+
+
 async def test_a_failed_item_frees_its_reservation(site: Any) -> None:
     """A refused prompt costs nothing, so another must fit in its place."""
     here = await site(faults=[Fault.status(403)] * 5)
@@ -194,6 +215,16 @@ async def test_unknown_charges_are_sent_again_and_counted(site: Any) -> None:
     assert job.stats.done == 10
     assert here.emulator.paid == 10 + job.stats.possibly_paid == 12
     assert job.stats.retried == 3
+
+
+async def test_an_item_is_never_paid_for_more_often_than_there_are_attempts(site: Any) -> None:
+    """Each try of these may be billed, so one more than asked for is money."""
+    here = await site(retry=RetryPolicy(attempts=2), faults=[Fault.reset()] * 2)
+    async with here.job(PROMPTS[:1]) as job:
+        await job.run()
+
+    assert here.emulator.paid == 2
+    assert (job.stats.failed, job.stats.possibly_paid) == (1, 2)
 
 
 async def test_unknown_charges_can_be_held_for_review(site: Any) -> None:
@@ -324,6 +355,27 @@ async def test_a_full_disk_stops_the_job_and_what_was_done_stays(
     assert here.files(".*.part") == []
 
 
+async def test_caution_after_a_full_disk_outlasts_an_item_that_fails(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal says nothing of the disk: the next item still goes alone, and goes."""
+    here = await site(latency=0.1, faults=[None, *[Fault.status(403)] * 2])
+
+    def refuse_to_write(_: PartFile, __: bytes) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(PartFile, "write", refuse_to_write)
+    with pytest.raises(StorageError):
+        async with here.job(PROMPTS, concurrency=1) as full:
+            await full.run()
+    monkeypatch.undo()
+    async with here.job(PROMPTS) as job, asyncio.timeout(60.0):
+        beside = [job.stats.in_flight async for outcome in job if not outcome.ok]
+
+    assert (job.stats.failed, job.stats.done) == (2, 38)
+    assert max(beside) <= 1
+
+
 async def test_lockouts_longer_than_patience_fail_items_without_paying(site: Any) -> None:
     """A key that stays locked must end in failures that say so, not in a hang."""
     here = await site(
@@ -445,6 +497,17 @@ async def test_a_model_that_the_service_refuses_stops_the_job(site: Any) -> None
     assert job.stop_reason == "service"
     assert "model" in str(job.failure)
     assert (job.stats.done, job.stats.failed, job.stats.unsent) == (1, 4, 36)
+
+
+async def test_an_endpoint_that_is_not_served_is_told_beside_one_that_is(site: Any) -> None:
+    """Every other image comes, and half of a million items would fail for good."""
+    here = await site(faults=[None, Fault.status(404)] * 5)
+    lines = [{"prompt": "x", "endpoint": endpoint} for endpoint in ("sd3", "core") * 20]
+    async with here.job(lines, concurrency=1) as job:
+        await job.run()
+
+    assert job.stop_reason == "service"
+    assert (job.stats.done, job.stats.failed, job.stats.unsent) == (5, 4, 31)
 
 
 async def test_what_is_wrong_with_items_stops_no_job(site: Any) -> None:
