@@ -227,6 +227,21 @@ async def test_an_image_that_is_not_whole_any_more_is_not_taken_over(site: Any) 
         await here.job(PROMPTS).__aenter__()
 
 
+async def test_an_image_made_from_another_picture_is_not_taken_over(
+    site: Any, tmp_path: Path
+) -> None:
+    """The same words about another starting image ask for another result."""
+    here = await site()
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(picture())
+    line = {"prompt": "winter", "image": str(tmp_path / "a.png"), "strength": 0.5}
+    async with here.job([line]) as job:
+        await job.run()
+    empty(here.out / "journal.sqlite")
+    with pytest.raises(FolderError, match="1 image that its journal does not know"):
+        await here.job([line | {"image": str(tmp_path / "b.png")}]).__aenter__()
+
+
 async def test_items_that_share_an_image_share_it_again_when_it_is_taken_over(site: Any) -> None:
     """Twins of an image that is there must not be paid for one by one."""
     here = await site()

@@ -89,8 +89,12 @@ async def test_a_name_with_a_nul_is_one_sentence() -> None:
         await lines_of("a\0b")
 
 
-@pytest.mark.parametrize("source", [SD3Request("x"), {"prompt": "x"}, 5], ids=repr)
+@pytest.mark.parametrize(
+    "source",
+    [SD3Request("x"), {"prompt": "x"}, 5, io.StringIO("x")],
+    ids=["request", "mapping", "number", "text stream"],
+)
 def test_what_is_no_source_is_refused(source: Any) -> None:
-    """One request is no job, and neither is a number."""
+    """One request is no job, and neither is a number, or a file opened as text."""
     with pytest.raises(InvalidRequestError, match="source: is"):
         as_line_source(source)
