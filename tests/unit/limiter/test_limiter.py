@@ -444,7 +444,8 @@ def test_the_state_tells_what_a_display_needs() -> None:
 
         state = limiter.state()
 
-        assert (state.waiting, state.in_window, state.frozen_until) == (1, 3, None)
+        assert (state.waiting, state.in_window, state.of_others) == (1, 3, 0)
+        assert state.frozen_until is None
         assert (state.delay_bound, state.max_requests, state.retired) == (0.5, 3, False)
         waiting.cancel()
 

@@ -34,6 +34,17 @@ def test_a_file_that_is_there_deletes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "old").exists()
 
 
+def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
+    """Somebody else's file would be written over with what a limit knows."""
+    theirs = tmp_path / "theirs"
+    theirs.write_text("a thesis")
+    (tmp_path / "mine").symlink_to(theirs)
+    with pytest.raises(OSError, match="symbolic links"):
+        MachineStore(tmp_path / "mine")
+
+    assert theirs.read_text() == "a thesis"
+
+
 async def test_a_process_that_was_stopped_between_two_clocks_knows_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
