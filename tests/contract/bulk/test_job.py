@@ -115,6 +115,16 @@ async def test_a_job_without_a_source_goes_on_with_its_journal(site: Any) -> Non
     assert here.emulator.paid == 5
 
 
+async def test_the_lines_of_a_long_manifest_stay_in_their_order(site: Any) -> None:
+    """Sources are read in chunks; lines that took each other's place were never sent."""
+    here = await site()
+    prompts = [f"p{number}" for number in range(1_200)]
+    async with here.job(prompts) as job:
+        pass
+
+    assert [record.prompt for record in job.records()] == prompts
+
+
 async def test_identical_requests_with_a_fixed_seed_are_generated_once(site: Any) -> None:
     """The same request twice gives the same image; paying for it twice gives nothing."""
     here = await site()

@@ -51,6 +51,22 @@ async def test_an_image_that_was_not_written_down_is_adopted(site: Any) -> None:
     assert after[4].request_id is None
 
 
+async def test_an_adopted_image_without_a_sidecar_has_the_seed_it_was_asked_for_with(
+    site: Any,
+) -> None:
+    """Without its seed nobody can make the image again, in another size or style."""
+    here = await site()
+    async with here.job([{"prompt": "x", "seed": 7}]) as job:
+        await job.run()
+    forget_the_end(here.out, 0)
+    (here.out / "images/000000/00000000.json").unlink()
+    async with here.job() as again:
+        await again.run()
+    (record,) = again.records()
+
+    assert (record.seed, here.emulator.paid) == (7, 1)
+
+
 async def test_a_sidecar_of_other_bytes_is_not_believed(site: Any) -> None:
     """Facts of one image must not be told of another."""
     here, _ = await finished(site)
