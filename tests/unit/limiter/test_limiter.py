@@ -3,11 +3,13 @@
 import asyncio
 import gc
 import logging
+import threading
 
 import pytest
 
 from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
-from sd3async.limiter.supply import SLACK
+from sd3async.limiter.key import Key
+from sd3async.limiter.supply import SLACK, Supply
 from sd3async.limiter.window import CLOCK_MARGIN
 from unit.limiter.loops import CLOCK, SocketlessLoop, at, run
 
@@ -60,6 +62,28 @@ def test_a_full_limiter_waits_for_the_period_and_the_delay_bound() -> None:
 
         assert permit.instant == pytest.approx(HELD)
         assert permit.waited == pytest.approx(HELD - 4.0)
+
+    run(main())
+
+
+def test_what_another_thread_gives_back_is_found_soon() -> None:
+    """It wakes its own event loop alone; who waited for the period's end lost ten seconds."""
+
+    async def main() -> None:
+        key, lock = Key(LIMIT), threading.RLock()
+        here, there = (
+            Limiter(LIMIT, clock=CLOCK, supplies=[Supply(0, LIMIT, CLOCK, key, lock)])
+            for _ in range(2)
+        )
+        permits = [await there.acquire() for _ in range(3)]
+        waiting = asyncio.create_task(here.acquire())
+        await at(1.0)
+        for permit in permits:
+            permit.close()
+
+        permit = await waiting
+
+        assert permit.waited <= 1.25
 
     run(main())
 

@@ -323,6 +323,22 @@ def test_closing_leaves_no_task_and_no_slot_behind(is_away: bool) -> None:
     run(main())
 
 
+def test_closing_waits_for_no_store_that_does_not_answer() -> None:
+    """A program that is done would hang until somebody kills it."""
+
+    async def main() -> None:
+        party = a_party(Shelf(), way=60.0)
+        asking = asyncio.create_task(party.acquire())
+        await asyncio.sleep(0.1)
+        asking.cancel()
+
+        await party.aclose()
+
+        assert CLOCK.monotonic() < 2.0
+
+    run(main())
+
+
 def test_an_upload_that_outlives_its_record_does_not_end_somebody_elses() -> None:
     """Both had the same number, and the second weighed nothing from there on."""
 
