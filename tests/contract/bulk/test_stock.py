@@ -267,6 +267,20 @@ async def test_sidecars_of_another_service_are_not_taken_over(site: Any) -> None
     assert here.emulator.paid == 20
 
 
+async def test_sidecars_that_name_no_service_are_of_any(site: Any) -> None:
+    """What a sidecar leaves unsaid must not strand images that were paid for."""
+    here = await finished(site)
+    for path in here.files("images/**/*.json"):
+        facts = json.loads(path.read_text())
+        del facts["service"]
+        path.write_text(json.dumps(facts))
+    empty(here.out / "journal.sqlite")
+    async with here.job(PROMPTS) as again:
+        await again.run()
+
+    assert (again.stats.restored, here.emulator.paid) == (20, 20)
+
+
 async def lose_images(here: Any) -> None:
     """Delete two images of a finished job, and empty a third."""
     for number in (3, 4):
