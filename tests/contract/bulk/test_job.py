@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from sd3async import CoreRequest, InvalidRequestError, SD3Request
-from sd3async.bulk import Defaults, ManifestError
+from sd3async.bulk import BulkJob, Defaults, ManifestError
 from sd3async.bulk.plan import plan
 from sd3async.emulator import Fault
+from sd3async.emulator.virtual_time import LoopClock
 from support.pictures import picture
 
 
@@ -113,6 +114,15 @@ async def test_a_job_without_a_source_goes_on_with_its_journal(site: Any) -> Non
     assert job.stop_reason == "budget"
     assert rest.stats.done == 5
     assert here.emulator.paid == 5
+
+
+async def test_a_job_that_is_told_nothing_leaves_a_gallery(site: Any) -> None:
+    """A thousand files in folders are hard to look at."""
+    here = await site()
+    async with BulkJob(here.client, ["x"], out=here.out, clock=LoopClock()) as job:
+        await job.run()
+
+    assert "00000000" in (here.out / "index.html").read_text()
 
 
 async def test_the_lines_of_a_long_manifest_stay_in_their_order(site: Any) -> None:

@@ -51,12 +51,13 @@ async def test_an_image_that_was_not_written_down_is_adopted(site: Any) -> None:
     assert after[4].request_id is None
 
 
+@pytest.mark.parametrize(("asked", "told"), [(7, 7), (0, None)])
 async def test_an_adopted_image_without_a_sidecar_has_the_seed_it_was_asked_for_with(
-    site: Any,
+    site: Any, asked: int, told: int | None
 ) -> None:
-    """Without its seed nobody can make the image again, in another size or style."""
+    """Without its seed nobody can make the image again; 0 asked for any, and tells none."""
     here = await site()
-    async with here.job([{"prompt": "x", "seed": 7}]) as job:
+    async with here.job([{"prompt": "x", "seed": asked}]) as job:
         await job.run()
     forget_the_end(here.out, 0)
     (here.out / "images/000000/00000000.json").unlink()
@@ -64,7 +65,7 @@ async def test_an_adopted_image_without_a_sidecar_has_the_seed_it_was_asked_for_
         await again.run()
     (record,) = again.records()
 
-    assert (record.seed, here.emulator.paid) == (7, 1)
+    assert (record.seed, here.emulator.paid) == (told, 1)
 
 
 async def test_a_sidecar_of_other_bytes_is_not_believed(site: Any) -> None:

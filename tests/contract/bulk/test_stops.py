@@ -173,6 +173,7 @@ async def test_the_numbers_of_a_run_tell_failures_from_doubts_as_they_come(site:
         seen = [(job.stats.failed, job.stats.unknown, job.stats.done) async for _ in job]
 
     assert seen == [(1, 0, 0), (1, 1, 0), (1, 1, 1)]
+    assert (job.stats.retried, job.stats.frozen, job.stats.in_flight) == (0, 0, 0)
 
 
 async def test_a_failed_item_frees_its_reservation(site: Any) -> None:
