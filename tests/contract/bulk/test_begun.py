@@ -76,6 +76,14 @@ async def test_what_is_begun_counts_under_the_cap(site: Any, lines: Any) -> None
     assert (job.stats.done, job.stats.credits_spent) == (2, 2 * PRICE)
 
 
+async def test_what_was_begun_and_has_come_counts_once_under_the_cap(site: Any, lines: Any) -> None:
+    """Counted as begun and as spent, half of what was allowed would never be made."""
+    here = await site(result_latency=latencies.Constant(5.0))
+    job = await finish(here.job(lines, max_credits=4 * PRICE, concurrency=1))
+
+    assert (job.stats.done, job.stop_reason) == (4, None)
+
+
 async def test_a_held_job_fetches_what_is_begun(site: Any, lines: Any) -> None:
     """Nothing is in doubt about a generation whose id is known."""
     here = await site(result_latency=latencies.Constant(60.0))

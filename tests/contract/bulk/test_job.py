@@ -154,6 +154,16 @@ async def test_identical_requests_with_a_fixed_seed_are_generated_once(site: Any
     assert [record.credits for record in records] == [6.5, 6.5, 0, 0]
 
 
+async def test_items_that_share_an_image_are_counted_as_soon_as_it_is_there(site: Any) -> None:
+    """A bar that runs backwards, or past its end, is believed by nobody."""
+    here = await site()
+    source = [{"prompt": "same", "seed": 3}] * 3
+    async with here.job([*source, {"prompt": "late", "priority": -1}], concurrency=1) as job:
+        seen = [job.stats.done async for _ in job]
+
+    assert seen == [3, 3, 3, 4]
+
+
 async def test_identical_requests_without_a_seed_are_variations(site: Any) -> None:
     """Asking ten times for a surprise is asking for ten surprises."""
     here = await site()

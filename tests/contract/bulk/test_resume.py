@@ -51,21 +51,21 @@ async def test_an_image_that_was_not_written_down_is_adopted(site: Any) -> None:
     assert after[4].request_id is None
 
 
-@pytest.mark.parametrize(("asked", "told"), [(7, 7), (0, None)])
-async def test_an_adopted_image_without_a_sidecar_has_the_seed_it_was_asked_for_with(
-    site: Any, asked: int, told: int | None
+@pytest.mark.parametrize(("asked", "told", "emulated"), [(7, 7, False), (0, None, True)])
+async def test_an_adopted_image_without_a_sidecar_is_told_by_what_was_asked_for(
+    site: Any, asked: int, told: int | None, emulated: bool
 ) -> None:
-    """Without its seed nobody can make the image again; 0 asked for any, and tells none."""
+    """Its seed makes it again, unless 0 asked for any; and a drawn one is no real one."""
     here = await site()
-    async with here.job([{"prompt": "x", "seed": asked}]) as job:
+    async with here.job([{"prompt": "x", "seed": asked}], emulated=emulated) as job:
         await job.run()
     forget_the_end(here.out, 0)
     (here.out / "images/000000/00000000.json").unlink()
-    async with here.job() as again:
+    async with here.job(emulated=emulated) as again:
         await again.run()
     (record,) = again.records()
 
-    assert (record.seed, here.emulator.paid) == (told, 1)
+    assert (record.seed, record.emulated, here.emulator.paid) == (told, emulated, 1)
 
 
 async def test_a_sidecar_of_other_bytes_is_not_believed(site: Any) -> None:

@@ -228,6 +228,18 @@ async def test_an_item_is_never_paid_for_more_often_than_there_are_attempts(site
     assert (job.stats.failed, job.stats.possibly_paid) == (1, 2)
 
 
+async def test_what_is_sent_again_waits_as_long_as_the_policy_says(site: Any) -> None:
+    """One answer that breaks off in each item would make a night's job a week's."""
+    here = await site(retry=RetryPolicy(wait=0.1), faults=[Fault.reset(), None] * 4, latency=0.0)
+    loop = asyncio.get_running_loop()
+    async with here.job(PROMPTS[:4], concurrency=1) as job:
+        before = loop.time()
+        await job.run()
+
+    assert job.stats.done == 4
+    assert loop.time() - before < 5.0
+
+
 async def test_unknown_charges_can_be_held_for_review(site: Any) -> None:
     """Who would rather look than pay twice must be able to."""
     here = await site(faults=[Fault.reset()])
@@ -700,6 +712,27 @@ async def test_a_folder_that_became_read_only_stops_the_job_unpaid(
     assert here.emulator.paid == 0
     assert job.stats.possibly_paid == 0
     assert job.stop_reason == "storage"
+
+
+async def test_an_image_that_cannot_be_read_back_stops_the_job_and_is_adopted(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paid, so the job stops for a disk that fails, and the next run finds it."""
+    here = await site()
+    job = here.job(["x"])
+
+    def fail(_: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("sd3async.bulk.keeping.folder.hash_file", fail)
+        with pytest.raises(StorageError, match="the disk failed"):
+            async with job:
+                await job.run()
+    async with here.job(["x"]) as again:
+        await again.run()
+
+    assert (job.stop_reason, again.stats.done, here.emulator.paid) == ("storage", 1, 1)
 
 
 async def test_cancelling_while_things_land_breaks_them_off(site: Any) -> None:
