@@ -98,9 +98,12 @@ async def test_what_has_expired_is_a_doubt_and_begun_anew_when_asked(site: Any, 
     here = await site(result_latency=latencies.Constant(5.0))
     await break_off(here.job(lines), after=2.0)
     await asyncio.sleep(DAY + 10)
-    late = await finish(here.job(lines))
+    late = here.job(lines)
+    async with late:
+        begun = [late.stats.credits_started async for _ in late]
     again = await finish(here.job(lines, retry_failed=True))
 
+    assert begun[-1] == 0.0
     assert (late.stats.failed, late.stats.possibly_paid) == (4, 4)
     assert (again.stats.done, here.emulator.paid) == (4, 8)
     assert again.stats.possibly_paid == 4
