@@ -1,8 +1,8 @@
 """One run of a job: items are admitted in order, fly at the same time, and land in the ledger.
 
 Admission is bounded three times: by `concurrency`, so that memory does not grow with the job; by
-how many may wait for their first permit, so that few items are marked as sent that are not; and by
-what the caller has not yet taken of the outcomes.
+how many may wait for their first permit, so that room and money are set aside for little more than
+what is with the server; and by what the caller has not yet taken of the outcomes.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ from sd3async.bulk.sending.flight import Flight, Halt, Landed, Means
 from sd3async.bulk.status import StopReason
 from sd3async.models.results import Outcome
 
-# Enough for the limiter never to run dry while intents are written, and few enough that a crash
-# finds hardly a row marked as sent whose request had not left.
+# Enough for the limiter never to run dry while items are prepared.
 _MOST_WAITING = 16
 
 _PAGE = 256
