@@ -167,9 +167,10 @@ def relation_problems(
     if mode := endpoint.modes.get(chosen):
         yield from (f"{name}: required for {chosen}" for name in mode.needs if name not in given)
         yield from (f"{name}: not valid for {chosen}" for name in mode.refuses if name in given)
+    said = {name for name in given if fields.get(name) != ""}  # an empty prompt describes nothing
     for group in endpoint.one_of:
         wanted = group.wanted_by is None or group.wanted_by in given
-        if wanted and not set(group.fields) & set(given):
+        if wanted and not said.intersection(group.fields):
             first, *others = group.fields
             either = " or ".join(group.fields)
             if group.wanted_by is None:
@@ -196,7 +197,7 @@ def _model_problems(endpoint: Endpoint, form: Form, strictness: Strictness) -> I
         choices = " | ".join(f"'{name}'" for name in known if name in strictness.models)
         yield f"model: invalid enum value. Expected {choices}, received '{model}'"
     turbo = model == TURBO_2024 and not strictness.turbo_negative_prompt
-    if turbo and "negative_prompt" in form.fields:
+    if turbo and form.fields.get("negative_prompt"):
         yield f"negative_prompt: does not work with {TURBO_2024}"
 
 

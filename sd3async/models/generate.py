@@ -131,9 +131,10 @@ class SD3Request(_DrawingRequest):
 
     def __attrs_post_init__(self) -> None:
         """Hold the fields to the rules between them."""
-        super().__attrs_post_init__()
         if self.mode != _mode_of_image(self):
-            raise refuse("mode", f"is {self.mode}; it follows from the image, so leave it out")
+            problem = "is missing; it is required" if self.image is None else "is set; leave it out"
+            raise refuse("image", f"{problem} where `mode` is {self.mode}")
+        super().__attrs_post_init__()
         if self.model == "sd3-large-turbo" and self.negative_prompt:
             raise refuse("negative_prompt", "is set; the model sd3-large-turbo does not take one")
 

@@ -1,6 +1,8 @@
 """Small real pictures, and streams that misbehave on purpose."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -53,3 +55,13 @@ def header_of_size(width: int, height: int) -> bytes:
     """Return the beginning of a PNG of any size, which is all that bounds are checked by."""
     sides = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + sides + b"\x08\x02\0\0\0" + bytes(8)
+
+
+def file_of_size(width: int, height: int) -> bytes:
+    """Return a PNG whose header is whole and says any size, with next to no pixels behind it."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )

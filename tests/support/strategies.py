@@ -1,5 +1,6 @@
 """Random requests of every endpoint, made by the rules of their fields."""
 
+import functools
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from sd3async.models.images import ImageBounds
 from sd3async.models.nested import JSONObject, Prompts
 from sd3async.models.requests import REQUEST_TYPES
 from sd3async.models.v1 import SDXL
+from support.edges import edges_of, rules_of
 from support.pictures import picture
 
 PICTURES = [picture(96, 64), picture(80, 80, "jpeg"), picture(64, 160, "webp")]
@@ -69,3 +71,18 @@ def requests_of(draw: st.DrawFn, endpoint: str) -> GenerationRequest:
         return True
 
     return request_type(**draw(given.filter(is_valid)))
+
+
+@functools.cache
+def forms_of(endpoint: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Return a strategy for what somebody might send to an endpoint: good and bad values."""
+    edges = edges_of(endpoint)
+    values = {
+        name: st.one_of(*[values_of(rule)] * 4, st.sampled_from(edges[name]))
+        for name, rule in rules_of(endpoint).items()
+    }
+    needed = required(REQUEST_TYPES[endpoint])
+    return st.fixed_dictionaries(
+        {name: value for name, value in values.items() if name in needed},
+        optional={name: value for name, value in values.items() if name not in needed},
+    )

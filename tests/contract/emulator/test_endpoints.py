@@ -203,6 +203,11 @@ async def test_json_and_every_format_are_there_for_all(endpoint: str) -> None:
         ),
         (
             "edit/replace-background-and-relight",
+            {"background_prompt": ""},
+            "background_prompt: required, unless there is background_reference",
+        ),
+        (
+            "edit/replace-background-and-relight",
             {"light_source_strength": 0.5},
             "light_source_strength: requires light_reference or light_source_direction",
         ),

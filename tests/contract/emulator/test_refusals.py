@@ -301,11 +301,13 @@ async def test_a_service_may_know_fewer_models() -> None:
         default = await client.post("sd3", prompt="a cat")
         old = await client.post("sd3", prompt="a cat", model="sd3-large")
         turbo = await client.post("sd3", prompt="a", model="sd3-large-turbo", negative_prompt="b")
+        none = await client.post("sd3", prompt="a", model="sd3-large-turbo", negative_prompt="")
 
     assert default.errors == [
         "model: invalid enum value. Expected 'sd3-large' | 'sd3-large-turbo', received 'sd3.5-large'"
     ]
     assert old.status == 200
+    assert none.status == 200
     assert turbo.errors == ["negative_prompt: does not work with sd3-large-turbo"]
 
 

@@ -127,15 +127,15 @@ def test_mode_follows_from_the_image() -> None:
         pytest.param(
             SD3Request,
             {**IMAGE, "mode": "text-to-image"},
-            "mode",
-            "follows from the image",
+            "image",
+            "is set; leave it out where `mode` is text-to-image",
             id="mode",
         ),
         pytest.param(
             SD3Request,
-            {"mode": "image-to-image"},
-            "mode",
-            "follows from the image",
+            {"mode": "image-to-image", "strength": 0.5},
+            "image",
+            "is missing; it is required where `mode` is image-to-image",
             id="mode, no image",
         ),
         pytest.param(
