@@ -62,8 +62,8 @@ class Watch(Protocol):
     async def ready(self) -> None:
         """Give leave to send, when the connection stands and not one byte has left.
 
-        Awaited once for each sending: a caller's middleware, and aiohttp when a GET meets a dead
-        connection, may send a message again. What it raises comes out of `Transport.send`.
+        Awaited once for each sending: a caller's middleware may send a message again. What it
+        raises comes out of `Transport.send`.
         """
 
     def whole(self) -> None:
@@ -171,6 +171,7 @@ class _Sending(Payload):
     def __init__(self, message: Message, watch: Watch, seconds: float | None) -> None:
         super().__init__(message, content_type=message.body.content_type)
         self.secrets = message.headers.get("authorization", "").split()[1:]
+        self._is_get = message.method == "GET"
         self._size = message.body.length
         self._body = message.body
         self._watch = watch
@@ -186,8 +187,11 @@ class _Sending(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Wait for leave, and write it all."""
-        if self.error is not None:  # a GET that failed here; aiohttp before 3.14 tries once more
+        if self._is_repeated_by_aiohttp():
+            self.error = self.explain(aiohttp.ServerDisconnectedError())
+        if self.error is not None:
             raise self.error
+        self._consumed = True  # aiohttp 3.14 then leaves it to us to send a GET again
         self.task = asyncio.current_task()
         try:
             if writer.transport is None or not await self._write_to(writer, writer.transport):
@@ -197,8 +201,13 @@ class _Sending(Payload):
             self._look()
         except BaseException as error:
             if self.task and not self.task.cancelling():
-                self.error, self._consumed = error, True
+                self.error = error
             raise
+
+    def _is_repeated_by_aiohttp(self) -> bool:
+        """Return whether aiohttp, before 3.14, sends a GET again whose connection broke."""
+        line = self._line
+        return self._is_begun and self._is_get and line is not None and line.is_closing()
 
     async def _write_to(self, writer: AbstractStreamWriter, to: asyncio.WriteTransport) -> bool:
         """Return whether every byte was written."""
@@ -258,7 +267,7 @@ class _Sending(Payload):
     def fail(self, reason: Exception) -> None:
         """End it for a reason of this side's, unless its answer is all here."""
         if self.response is None or not self.response.closed:
-            self.error, self._consumed = self.explain(reason), True
+            self.error = self.explain(reason)
             self.stop(abort=True)
             if self.response is not None:
                 # Not left to aiohttp: a session being closed forgets who reads an answer.

@@ -5,6 +5,7 @@ import gc
 import logging
 import weakref
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from sd3async import (
     RateLimit,
     RateLimitError,
     RequestTimeoutError,
+    ResponseReadError,
     RetryPolicy,
     SD3Client,
     SD3Error,
     Timeouts,
+    UpscaleCreativeRequest,
 )
 from sd3async.emulator import Emulator, Fault, Uniform
 from sd3async.emulator.virtual_time import LoopClock
@@ -154,6 +157,37 @@ async def test_what_a_middleware_sends_again_is_counted(start: Any) -> None:
         await asyncio.gather(*(client.core("a") for _ in range(20)))
 
     assert (len(emulator.requests), emulator.refused) == (40, 0)
+
+
+async def test_nothing_but_the_client_looks_for_a_result_again(start: Any) -> None:
+    """aiohttp repeats a GET that meets a dying connection: no policy, history or event knew of it."""
+    events: list[Event] = []
+    emulator, client = await start(client={"observers": [events.append]})
+    emulator.faults.script([None, Fault.reset(), Fault.reset()], path="results")
+    pending = await client.start(UpscaleCreativeRequest(picture(), "a fox"))
+    await client.result(pending)
+    events.clear()
+    image = await client.result(pending)
+
+    looks = [visit for visit in emulator.requests if visit.method == "GET"]
+    kinds = Counter(type(event) for event in events)
+    assert len(looks) == 1 + 3
+    assert kinds[PermitGranted] == kinds[AttemptSent] == 3
+    assert kinds[Retried] == 2
+    assert image.finish_reason == "SUCCESS"
+
+
+async def test_a_look_that_may_not_be_repeated_is_not(start: Any) -> None:
+    """`RetryPolicy(attempts=1)` means one request at the server, over a kept connection too."""
+    emulator, client = await start(retry=RetryPolicy(attempts=1))
+    emulator.faults.script([None, Fault.reset()], path="results")
+    pending = await client.start(UpscaleCreativeRequest(picture(), "a fox"))
+    await client.result(pending)
+    with pytest.raises(ResponseReadError) as caught:
+        await client.result(pending)
+
+    assert len(emulator.requests) == 1 + 2
+    assert caught.value.pending == pending
 
 
 @pytest.mark.parametrize("is_sent", [True, False])
