@@ -12,6 +12,9 @@ from sd3async.models.fields import refuse
 from sd3async.models.results import GeneratedImage, PendingImage
 from sd3async.session import Session
 
+_NOT_THIS_KEY = (401, 402, 404)
+"""What a key is answered that has not started an image, and one that has been withdrawn."""
+
 
 class Waiting:
     """The wait for one image.
@@ -96,7 +99,7 @@ class Waiting:
                     fetch, self._options, user=self._user, deadline=self._left()
                 )
             except APIError as error:
-                if error.status != 404 or key == last:
+                if error.status not in _NOT_THIS_KEY or key == last:
                     raise
             else:
                 self._keys = [key]

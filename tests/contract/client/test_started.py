@@ -213,6 +213,22 @@ async def test_an_id_alone_is_looked_for_with_every_key(opened: Open) -> None:
     assert image.credits == 0
 
 
+@pytest.mark.parametrize("status", [401, 402])
+async def test_a_key_that_is_withdrawn_does_not_hide_an_image_from_the_others(
+    opened: Open, status: int
+) -> None:
+    """What another key of the pool has paid for would be fetched by nobody."""
+    studio = Studio(looks_needed=2)
+    client = await opened(studio, [OTHER, KEY])
+    async with SD3Client(KEY, base_url=client.base_url, clock=LoopClock()) as starter:
+        pending = await starter.start(REQUEST)
+    studio.trouble = [refusal(status, "no_more", "authorization: not any more")]
+    image = await client.result(pending.id)
+
+    assert image.data == IMAGE
+    assert len(studio.looks) == 2
+
+
 async def test_another_key_or_another_service_is_told_before_anything_is_sent(opened: Open) -> None:
     """The service would only answer that there is no such thing."""
     studio = Studio()
