@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TypeAlias
 
 from sd3async.models.fields import Text, check_type, refuse, shown, to_plain
@@ -75,7 +76,10 @@ def _value(name: str, value: object) -> ExtraValue:
     plain = to_plain(value)
     if isinstance(plain, str):
         return _ANY_TEXT.plain(f"extra_fields[{name!r}]", plain)
-    if isinstance(plain, bool | int) or (isinstance(plain, float) and math.isfinite(plain)):
+    if isinstance(plain, bool):
         return plain
+    with suppress(OverflowError):  # of an integer that no float can be, which has too many digits
+        if isinstance(plain, int | float) and math.isfinite(plain):
+            return plain
     needed = "a string, a finite number or a bool is needed"
     raise refuse("extra_fields", f"has {shown(value)} as {name!r}; {needed}")

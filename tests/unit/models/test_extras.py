@@ -57,6 +57,7 @@ def test_extra_fields_do_not_follow_a_mapping_that_changes() -> None:
         ({"x": None}, "has None as 'x'"),
         ({"x": float("nan")}, "has nan as 'x'"),
         ({"x": picture()}, "a string, a finite number or a bool is needed"),
+        ({"x": 10**5_000}, "has a huge int as 'x'; a string, a finite number"),
         ({"x": [1]}, "has [1] as 'x'"),
         ({"x": "a\0"}, "cannot be sent"),
         ({"prompt": "b"}, "names prompt, which is a field; pass prompt=… instead"),
