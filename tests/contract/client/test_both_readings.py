@@ -73,6 +73,8 @@ class Readings:
         return ""
 
 
+NO_TIMEOUT = aiohttp.ClientTimeout()  # a busy machine is slow, and this loop's time jumps
+
 IN_COMPANY: dict[str, dict[str, Any]] = {
     "sd3": {"image": PICTURE, "strength": 0.5},
     "ultra": {"image": PICTURE, "strength": 0.5},
@@ -103,7 +105,7 @@ async def both() -> AsyncGenerator[Readings]:
         SD3Client(
             "sk-any", base_url=emulator.url, share="process", clock=LoopClock(), rate_limit=None
         ) as client,
-        aiohttp.ClientSession() as http,
+        aiohttp.ClientSession(timeout=NO_TIMEOUT) as http,
     ):
         yield Readings(client, emulator, http)
 
