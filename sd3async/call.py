@@ -251,7 +251,8 @@ class Call(Generic[T]):
                         return await self._send(self._attempt)
                     except PermitLostError:  # nothing was sent: connecting took too long, or a 429
                         self._attempt, is_retry = None, True
-                        self.tell(PutOff, self.clock.monotonic(), attempt=number)
+                        if not self.is_cancelled:
+                            self.tell(PutOff, self.clock.monotonic(), attempt=number)
         except Exception as error:
             self._failed(error, self.clock.monotonic() - began)
             raise

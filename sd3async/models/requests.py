@@ -1,5 +1,6 @@
 """Every class of request by the name of its endpoint, and what makes requests of other things."""
 
+import inspect
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, TypeVar, get_args
@@ -71,13 +72,14 @@ def described(request_type: type[GenerationRequest]) -> str:
     Args:
         request_type: The class.
     """
-    summary, _, rest = (request_type.__doc__ or "").partition("\n")
-    if "Attributes:\n" in rest:
-        return request_type.__doc__ or ""
-    about = [f"        {name}: {words}" for name, words in field_words(request_type).items()]
+    written = inspect.cleandoc(request_type.__doc__ or "")  # newer Pythons have done so already
+    if "Attributes:\n" in written:
+        return written
+    summary, _, rest = written.partition("\n")
+    about = [f"    {name}: {words}" for name, words in field_words(request_type).items()]
     rules = rule_words(request_type)
-    between = [f"    {rules}", ""] if rules else []
-    return "\n".join([summary, "", *between, "    Attributes:", *about, rest])
+    between = [rules, ""] if rules else []
+    return "\n".join([summary, "", *between, "Attributes:", *about, rest])
 
 
 def rule_words(request_type: type[GenerationRequest]) -> str:

@@ -349,7 +349,7 @@ def test_help_on_a_class_tells_each_field_with_its_bounds(endpoint: str) -> None
     text = request_type.__doc__ or ""
 
     for name, field in fields_of(request_type).items():
-        assert f"        {name}: " in text, name
+        assert f"    {name}: " in text, name
         if isinstance(field.validator, ImageBounds | Number | Choice | Text):
             assert field.validator.bounds().lower() in text.lower()
 

@@ -57,7 +57,7 @@ def test_a_declared_endpoint_is_known_like_any_other() -> None:
     assert request.credits == 4
     assert poster("a", credits=2).credits == 2
     assert "paper" in requests.FIELD_NAMES
-    assert "        paper: `matte` or `gloss`.\n" in (poster.__doc__ or "").lower()
+    assert "    paper: `matte` or `gloss`.\n" in (poster.__doc__ or "").lower()
     with pytest.raises(InvalidRequestError, match="did you mean 'gloss'"):
         poster("a", paper="glos")
 
