@@ -19,7 +19,7 @@ from sd3async.emulator.multipart_reader import (
     parse_content_type,
 )
 
-__all__ = ["MAX_BODY", "Form", "drain", "read_form"]
+__all__ = ["MAX_BODY", "Form", "drain", "parse_json", "read_form"]
 
 MAX_BODY = 10 * 1024 * 1024  # [bytes] of the whole body, not of the image
 MAX_PARTS = 1000  # reading each one's headers takes time
@@ -143,13 +143,23 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(word)  # Infinity and NaN are Python's own, not JSON's
 
 
+def parse_json(text: str | bytes | bytearray) -> Any:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: It is none.
+        RecursionError: It is too deep.
+    """
+    return json.loads(text, parse_constant=_no_number)
+
+
 async def _read_json(request: web.BaseRequest, form: Form) -> None:
     _boundary(request, "application/json")
     body, content = _Bounded(request), bytearray()
     while piece := await body.readany():
         content += piece
     try:
-        document: Any = json.loads(content, parse_constant=_no_number)
+        document: Any = parse_json(content)
     except (ValueError, RecursionError):
         raise Refusal.bad_request("body: malformed JSON") from None
     if not isinstance(document, dict):

@@ -6,7 +6,6 @@ Source:
 """
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,7 +24,7 @@ from sd3async.emulator.checks import (
     unwanted,
     upload_problems,
 )
-from sd3async.emulator.form import Form
+from sd3async.emulator.form import Form, parse_json
 from sd3async.emulator.images import Picture
 from sd3async.emulator.orders import Order
 from sd3async.emulator.uploads import read_facts
@@ -95,7 +94,7 @@ def values_of(endpoint: Endpoint, form: Form) -> dict[str, Any]:
         values["text_prompts"] = prompts
     if "extras" in values:
         with contextlib.suppress(ValueError, RecursionError):  # told of as what it is then: a text
-            values["extras"] = json.loads(values["extras"])
+            values["extras"] = parse_json(values["extras"])
     return values
 
 
