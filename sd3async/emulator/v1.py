@@ -8,7 +8,7 @@ Source:
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from sd3async.emulator.accept import read_accept
 from sd3async.emulator.answers import Refusal
@@ -114,9 +114,10 @@ def examine_v1(
         headers: By lower-case name.
         strictness: How to read the unsettled rules.
     """
-    names = [*form.files, *(values if endpoint.body == "json" else form.fields)]
     unknown = [
-        name for name in names if name not in endpoint.fields and not _PROMPT.fullmatch(name)
+        name
+        for name in _names(endpoint, form, values)
+        if name not in endpoint.fields and not _PROMPT.fullmatch(name)
     ]
     as_json = _wants_json(headers.get("accept", ""))
     given = {*values, *form.files}
@@ -124,6 +125,7 @@ def examine_v1(
         *header_problems("artifacts", headers, strictness),
         *unwanted(endpoint, unknown, strictness),
         *kind_problems(endpoint, form),
+        *_prompt_problems(form),
         *told(endpoint.validator, values),
         *relation_problems(endpoint, values, given),
         *upload_problems(endpoint, form),
@@ -136,6 +138,28 @@ def examine_v1(
         name, problems = _size_problems(endpoint, form, values)
     ignored = [] if strictness.rejects_unknown else unknown
     return Findings(tuple(problems), tuple(ignored), as_json, name)
+
+
+def _names(endpoint: Endpoint, form: Form, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of all that was sent; in JSON, the members of a prompt as a form names them."""
+    yield from form.files
+    if endpoint.body != "json":
+        yield from form.fields
+        return
+    yield from values
+    prompts = values.get("text_prompts")
+    if isinstance(prompts, list):
+        for number, prompt in enumerate(cast("list[object]", prompts)):
+            members = cast("dict[str, object]", prompt) if isinstance(prompt, dict) else ()
+            yield from (f"text_prompts[{number}][{member}]" for member in members)
+
+
+def _prompt_problems(form: Form) -> Iterator[str]:
+    """Yield what is wrong with the parts of prompts, whatever they say."""
+    yield from (f"{name}: {flaw}" for name, flaw in form.flaws if _PROMPT.fullmatch(name))
+    for name in form.files:
+        if _PROMPT.fullmatch(name):
+            yield f"{name}: expected text, received a file"
 
 
 def _wants_json(accept: str) -> bool:

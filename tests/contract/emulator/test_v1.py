@@ -119,6 +119,11 @@ MISTAKES: list[tuple[Any, str, str]] = [
         "bad_request",
         "text_prompts.0.weight: number must be less than or equal to 1.79",
     ),
+    (
+        {"text_prompts": [{"text": "x"}, {"text": "y", "wait": 1}]},
+        "bad_request",
+        "text_prompts[1][wait]: unknown field, text-to-image takes",
+    ),
     (prompted(samples=11), "invalid_samples", "samples: number must be less than"),
     (prompted(samples=0), "invalid_samples", "samples: number must be greater than"),
     (prompted(samples=True), "invalid_samples", "samples: expected integer"),
@@ -308,6 +313,12 @@ async def test_masking_changes_what_the_mask_says() -> None:
         ),
         ("image-to-image", {**FORM, "extras": "{"}, "bad_request", "extras: expected object"),
         ("image-to-image", {**FORM, "extras": '{"a": NaN}'}, "bad_request", "extras: expected obj"),
+        (
+            "image-to-image",
+            {**FORM, "text_prompts[0][weight]": UPLOAD},
+            "bad_request",
+            "text_prompts[0][weight]: expected text, received a file",
+        ),
         ("image-to-image", {**FORM, "height": 1024}, "bad_request", "height: unknown field"),
         ("image-to-image", {**FORM, "samples": "2.5"}, "invalid_samples", "samples: expected int"),
         ("image-to-image/masking", FORM, "bad_request", "mask_source: required"),
@@ -342,6 +353,19 @@ async def test_mistakes_in_forms(
     assert reply.status == 400, reply.body[:200]
     assert reply.json["name"] == name
     assert message in reply.json["message"]
+
+
+async def test_a_prompt_given_twice_is_refused(shared: Emulator) -> None:
+    """One of the two would be drawn, and nobody could say which."""
+    data = form(FORM)
+    data.add_field("text_prompts[0][text]", "a dog")
+    async with caller(shared) as client:
+        path = f"/v1/generation/{SDXL}/image-to-image"
+        headers = {"Authorization": KEY, "Accept": "application/json"}
+        reply = await client.ask("POST", path, data=data, headers=headers)
+
+    assert reply.status == 400
+    assert reply.json["message"] == "text_prompts[0][text]: given more than once"
 
 
 async def test_prompts_of_a_form_may_have_gaps_and_negative_weights() -> None:
