@@ -46,17 +46,22 @@ def values_of(rule: object) -> st.SearchStrategy[Any]:
     return st.sampled_from(PICTURES)
 
 
+def _values(endpoint: str, rule: object) -> st.SearchStrategy[Any]:
+    """Return a strategy for the values of a field, in the sizes of its endpoint."""
+    if endpoint.startswith("v1.") and isinstance(rule, ImageBounds):
+        return st.sampled_from(SDXL_PICTURES)
+    return values_of(rule)
+
+
 @st.composite
 def requests_of(draw: st.DrawFn, endpoint: str) -> GenerationRequest:
     """Draw a request of an endpoint; fields that do not go together are drawn again."""
     request_type = REQUEST_TYPES[endpoint]
     rules = {name: field.validator for name, field in fields_of(request_type).items()}
     del rules["extra_fields"]
-    drawn = {name: values_of(rule) for name, rule in rules.items()}
-    if endpoint.startswith("v1."):
+    drawn = {name: _values(endpoint, rule) for name, rule in rules.items()}
+    if "engine_id" in drawn:
         drawn["engine_id"] = st.just(SDXL)
-        for name in {"init_image", "mask_image"} & drawn.keys():
-            drawn[name] = st.sampled_from(SDXL_PICTURES)
     needed = required(request_type)
     given = st.fixed_dictionaries(
         {name: drawn[name] for name in needed},
@@ -78,7 +83,7 @@ def forms_of(endpoint: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return a strategy for what somebody might send to an endpoint: good and bad values."""
     edges = edges_of(endpoint)
     values = {
-        name: st.one_of(*[values_of(rule)] * 4, st.sampled_from(edges[name]))
+        name: st.one_of(*[_values(endpoint, rule)] * 4, st.sampled_from(edges[name]))
         for name, rule in rules_of(endpoint).items()
     }
     needed = required(REQUEST_TYPES[endpoint])

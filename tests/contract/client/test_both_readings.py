@@ -1,79 +1,23 @@
 """The client's reading of the API against the emulator's, which was made apart from it."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import attrs
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sd3async import InvalidRequestError, SD3Client, request_from_dict
-from sd3async.emulator import Emulator
-from sd3async.emulator.api_table import ENDPOINTS as EMULATED
-from sd3async.emulator.virtual_time import LoopClock
-from sd3async.endpoints import ENDPOINTS
-from sd3async.models.base import required
-from sd3async.models.requests import REQUEST_TYPES
-from support.edges import as_raw, edges_of, rules_of
+from sd3async import APIError, InvalidRequestError, request_from_dict
+from sd3async.models.base import fields_of, required
+from sd3async.models.fields import MASK_SOURCES
+from sd3async.models.requests import FIELD_NAMES, REQUEST_TYPES
+from support.edges import edges_of, emulated, rules_of
 from support.pictures import file_of_size
-from support.requests import MINIMAL, PICTURE
+from support.readings import both
+from support.requests import MINIMAL, PICTURE, SDXL_PICTURE, V1_MINIMAL
 from support.strategies import forms_of, requests_of
 
-
-def may_differ(endpoint: str, fields: Mapping[str, Any], ours: str, theirs: set[str]) -> bool:
-    """Return whether two readings differ where they may; each has a test of its own below."""
-    is_alone = endpoint == "ultra" and ours == "strength" and "image" not in fields
-    is_too_long = not ours and theirs == {"output_format"}
-    return is_too_long or (is_alone and not theirs)
-
-
-@attrs.frozen
-class Readings:
-    """Both sides, ready to be asked."""
-
-    client: SD3Client
-    emulator: Emulator
-    http: aiohttp.ClientSession
-
-    async def refused_by_emulator(self, endpoint: str, fields: Mapping[str, Any]) -> set[str]:
-        """Return the fields that the emulator names when it is sent a raw form."""
-        form = aiohttp.FormData(default_to_multipart=True)
-        if endpoint == "sd3" and "image" in fields:  # the client derives it
-            fields = {"mode": "image-to-image", **fields}
-        for name, value in fields.items():
-            raw = as_raw(value)
-            form.add_field(name, raw, filename="image" if isinstance(raw, bytes) else None)
-        async with self.http.post(
-            self.emulator.url + ENDPOINTS[endpoint].path,
-            data=form,
-            headers={"authorization": "Bearer sk-any", "accept": "application/json"},
-        ) as answer:
-            told = await answer.json()
-            assert answer.status in (200, 400), told
-            return {error.partition(":")[0] for error in told.get("errors", ())}
-
-    async def disagreement(self, endpoint: str, fields: Mapping[str, Any]) -> str:
-        """Return how the two differ about a form, in words; empty when they agree."""
-        theirs = await self.refused_by_emulator(endpoint, fields)
-        request, ours = None, ""
-        try:
-            request = request_from_dict({"endpoint": endpoint, **fields})
-        except InvalidRequestError as refusal:
-            ours = refusal.field or "no field"
-        if may_differ(endpoint, fields, ours, theirs):
-            return ""
-        shown = {name: repr(value)[:60] for name, value in fields.items()}
-        if bool(ours) != bool(theirs) or (ours and ours not in theirs):
-            return f"{endpoint}: we refuse {ours!r}, they refuse {theirs or ''!r}: {shown}"
-        if request is not None and not any(isinstance(value, bytes) for value in fields.values()):
-            await self.client.generate(request)  # what the client makes of it is taken as well
-        return ""
-
-
-NO_TIMEOUT = aiohttp.ClientTimeout()  # a busy machine is slow, and this loop's time jumps
+SMALL = MINIMAL | V1_MINIMAL
 
 IN_COMPANY: dict[str, dict[str, Any]] = {
     "sd3": {"image": PICTURE, "strength": 0.5},
@@ -82,35 +26,18 @@ IN_COMPANY: dict[str, dict[str, Any]] = {
         "background_reference": PICTURE,
         "light_source_direction": "left",
     },
+    "v1.masking": {"mask_source": "MASK_IMAGE_WHITE", "mask_image": SDXL_PICTURE},
 }
 """Where some fields only go with others: these."""
 
 
 def bases_of(endpoint: str) -> list[dict[str, Any]]:
     """Return valid requests to which a field can be added."""
-    small = MINIMAL[endpoint]
+    small = SMALL[endpoint]
     return [small, {**small, **IN_COMPANY[endpoint]}] if endpoint in IN_COMPANY else [small]
 
 
-def path_of(endpoint: str) -> str:
-    return ENDPOINTS[endpoint].path
-
-
-@asynccontextmanager
-async def both() -> AsyncGenerator[Readings]:
-    async with (
-        Emulator(
-            strict=True, image_bytes=2_000, limit=None, turbo_negative_prompt=False
-        ) as emulator,
-        SD3Client(
-            "sk-any", base_url=emulator.url, share="process", clock=LoopClock(), rate_limit=None
-        ) as client,
-        aiohttp.ClientSession(timeout=NO_TIMEOUT) as http,
-    ):
-        yield Readings(client, emulator, http)
-
-
-@pytest.mark.parametrize("endpoint", MINIMAL)
+@pytest.mark.parametrize("endpoint", SMALL)
 async def test_they_draw_the_same_line_at_every_bound_of_every_field(endpoint: str) -> None:
     """One step inside is taken by both, one step outside refused by both, with the field named."""
     bases = bases_of(endpoint)
@@ -126,7 +53,7 @@ async def test_they_draw_the_same_line_at_every_bound_of_every_field(endpoint: s
     assert "\n".join(filter(None, told)) == ""
 
 
-@pytest.mark.parametrize("endpoint", MINIMAL)
+@pytest.mark.parametrize("endpoint", SMALL)
 async def test_they_miss_the_same_fields(endpoint: str) -> None:
     """What one requires the other requires, by itself or with a field that is there."""
     async with both() as readings:
@@ -138,10 +65,23 @@ async def test_they_miss_the_same_fields(endpoint: str) -> None:
         ]
 
     assert "\n".join(filter(None, told)) == ""
-    assert set(required(REQUEST_TYPES[endpoint])) == set(EMULATED[path_of(endpoint)].required)
+    assert set(required(REQUEST_TYPES[endpoint])) == set(emulated(endpoint).required)
 
 
-@pytest.mark.parametrize("endpoint", MINIMAL)
+@pytest.mark.parametrize("endpoint", SMALL)
+async def test_they_refuse_the_fields_of_other_endpoints(endpoint: str) -> None:
+    """A `height` beside the image that says it would be dropped, or refused after the upload."""
+    others = FIELD_NAMES - set(fields_of(REQUEST_TYPES[endpoint]))
+    async with both() as readings:
+        told = [
+            await readings.disagreement(endpoint, {**SMALL[endpoint], name: "1"})
+            for name in sorted(others)
+        ]
+
+    assert "\n".join(filter(None, told)) == ""
+
+
+@pytest.mark.parametrize("endpoint", SMALL)
 @given(data=st.data())
 @settings(
     max_examples=5,
@@ -158,7 +98,7 @@ async def test_they_agree_about_any_form(endpoint: str, data: st.DataObject) -> 
     assert "\n".join(filter(None, told)) == ""
 
 
-@pytest.mark.parametrize("endpoint", MINIMAL)
+@pytest.mark.parametrize("endpoint", SMALL)
 @given(data=st.data())
 @settings(
     max_examples=5,
@@ -167,26 +107,30 @@ async def test_they_agree_about_any_form(endpoint: str, data: st.DataObject) -> 
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 async def test_what_the_client_sends_the_emulator_takes(endpoint: str, data: st.DataObject) -> None:
-    """A field under another name, or text that comes out otherwise than it went in."""
+    """A field under another name, text that comes out otherwise than it went in, or a price."""
     requests = [data.draw(requests_of(endpoint)) for _ in range(4)]
     async with both() as readings:
         for request in requests:
-            image = await readings.client.generate(request)
+            before = readings.emulator.credits_used
+            images = await readings.client.generate_samples(request)
 
-            assert image.request.endpoint == endpoint
+            assert [image.request.endpoint for image in images] == [endpoint] * request.image_count
+            documented = attrs.evolve(request, credits=None).credits
+            assert readings.emulator.credits_used - before == pytest.approx(documented)
 
 
-@pytest.mark.parametrize("endpoint", MINIMAL)
+@pytest.mark.parametrize("endpoint", SMALL)
 def test_they_know_the_same_fields_and_defaults(endpoint: str) -> None:
     """A field that one of them lacks would be tried by no other test here."""
-    schemas, rules = EMULATED[path_of(endpoint)].fields, rules_of(endpoint)
+    schemas, rules = emulated(endpoint).fields, rules_of(endpoint)
     ours = {name: str(rule.default).strip("`").lower() for name, rule in rules.items()}
     theirs = {name: str(schema.get("default")).lower() for name, schema in schemas.items()}
     differ = {name for name in rules if ours[name] != theirs[name]}
 
     assert set(rules) == set(schemas)
-    # In words: a seed of 0 is none, the mode follows from the image, the scale from the model.
-    assert differ <= {"seed", "mode", "cfg_scale"}
+    # In words: a seed of 0 is none, steps are always sent, the mode follows from the image, the
+    # scale from the model.
+    assert differ <= {"seed", "steps", "mode", "cfg_scale"}
 
 
 async def test_a_strength_that_leaves_nothing_is_refused_by_the_client_alone() -> None:
@@ -212,8 +156,73 @@ async def test_both_know_the_same_prices() -> None:
     """A cap on credits would be kept on paper only."""
     async with both() as readings:
         spent = 0.0
-        for endpoint, fields in MINIMAL.items():
+        for endpoint, fields in SMALL.items():
             request = request_from_dict({"endpoint": endpoint, **fields})
             spent += (await readings.client.generate(request)).credits
 
         assert spent == readings.emulator.credits_used
+
+
+async def test_they_draw_the_same_sizes_of_v1() -> None:
+    """Each side has nine values or fewer, and only some pairs of them are drawn."""
+    sides = [512, 640, 768, 832, 896, 1024, 1088, 1152, 1216, 1344, 1536, 1600]
+    of_text = [{"width": width, "height": height} for width in sides for height in sides]
+    of_text += [{side: length} for side in ("width", "height") for length in sides]
+    async with both() as readings:
+        told = [
+            await readings.disagreement("v1.text-to-image", {"text_prompts": "a fox", **size})
+            for size in of_text
+        ]
+
+    assert "\n".join(filter(None, told)) == ""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1216, 832), (832, 1216), (1216, 831), (1024, 1024)])
+async def test_they_compare_the_same_mask_with_its_image(width: int, height: int) -> None:
+    """It may be unwanted, but must fit; a size that could be drawn is not enough."""
+    mask = {
+        "init_image": SDXL_PICTURE,
+        "text_prompts": "a",
+        "mask_image": file_of_size(width, height),
+    }
+    async with both() as readings:
+        told = [
+            await readings.disagreement("v1.masking", {**mask, "mask_source": source})
+            for source in MASK_SOURCES
+        ]
+
+    assert "\n".join(filter(None, told)) == ""
+
+
+async def test_a_schedule_of_v1_may_end_before_it_starts() -> None:
+    """No document says that it may not, nor that it excludes a strength or needs its mode."""
+    form = {
+        **V1_MINIMAL["v1.image-to-image"],
+        "step_schedule_start": 0.9,
+        "step_schedule_end": 0.1,
+        "image_strength": 0.5,
+    }
+    async with both() as readings:
+        assert await readings.refused_by_emulator("v1.image-to-image", form) == set()
+
+    request_from_dict({"endpoint": "v1.image-to-image", **form})
+
+
+@pytest.mark.parametrize("text", ["a\ud800", "a\0"])
+async def test_nul_and_half_a_character_are_refused_by_the_client_alone(text: str) -> None:
+    """JSON can escape it, and no document forbids it; a file's name or a log cannot hold it."""
+    form = {"text_prompts": text}
+    async with both() as readings:
+        assert await readings.refused_by_emulator("v1.text-to-image", form) == set()
+
+    with pytest.raises(InvalidRequestError, match="cannot be sent"):
+        request_from_dict({"endpoint": "v1.text-to-image", **form})
+
+
+@pytest.mark.parametrize("endpoint", V1_MINIMAL)
+async def test_an_engine_that_is_not_there_is_known_to_the_service_alone(endpoint: str) -> None:
+    """A gateway may have its own, so the client takes any name, whose sizes it does not know."""
+    request = request_from_dict({"endpoint": endpoint, **V1_MINIMAL[endpoint], "engine_id": "x-1"})
+    async with both() as readings:
+        with pytest.raises(APIError, match=r"engine \(ID x-1\) was not found"):
+            await readings.client.generate_samples(request)

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from sd3async import (
     APIError,
@@ -24,13 +22,11 @@ from sd3async import (
     V1TextToImageRequest,
     gather_generations,
 )
-from sd3async.emulator import Emulator, Fault
-from sd3async.emulator.virtual_time import LoopClock
+from sd3async.emulator import Fault
 from sd3async.telemetry import Done, Event
 from support.pictures import OneWayStream, picture
-from support.requests import SDXL_PICTURE, V1_MINIMAL
+from support.requests import SDXL_PICTURE
 from support.servers import serve
-from support.strategies import requests_of
 
 KEY = "sk-test0123456789abcdef"
 SDXL = "stable-diffusion-xl-1024-v1-0"
@@ -332,27 +328,3 @@ async def test_extra_fields_go_into_the_json_with_their_types() -> None:
 
     fields = {"text_prompts": [{"text": "a"}], "steps": 30, "hdr": True, "sampler": "NEW"}
     assert taken == [("/v1/generation/x-1/text-to-image", fields)]
-
-
-@pytest.mark.parametrize("endpoint", V1_MINIMAL)
-@given(data=st.data())
-@settings(
-    max_examples=5,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
-async def test_what_the_client_takes_the_emulator_takes(endpoint: str, data: st.DataObject) -> None:
-    """A bound that one of them has misread, or a price."""
-    requests = [data.draw(requests_of(endpoint)) for _ in range(4)]
-    async with (
-        Emulator(strict=True, image_bytes=2_000) as emulator,
-        SD3Client(KEY, base_url=emulator.url, share="process", clock=LoopClock()) as client,
-    ):
-        for request in requests:
-            before = emulator.credits_used
-            images = await client.generate_samples(request)
-
-            assert len(images) == request.image_count
-            asked: Any = type(request).from_dict({**request.to_dict(), "credits": None})
-            assert asked.credits == pytest.approx(emulator.credits_used - before)
