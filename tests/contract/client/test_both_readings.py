@@ -177,6 +177,14 @@ async def test_they_draw_the_same_sizes_of_v1() -> None:
     assert "\n".join(filter(None, told)) == ""
 
 
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_they_read_the_same_bounds_of_a_side_of_v1(side: str) -> None:
+    """Behind the nine sizes nothing shows them, but the client lets other engines draw others."""
+    rule, schema = rules_of("v1.text-to-image")[side], emulated("v1.text-to-image").fields[side]
+
+    assert (rule.low, rule.multiple) == (schema["minimum"], schema["multipleOf"]) == (128, 64)
+
+
 @pytest.mark.parametrize(("width", "height"), [(1216, 832), (832, 1216), (1216, 831), (1024, 1024)])
 async def test_they_compare_the_same_mask_with_its_image(width: int, height: int) -> None:
     """It may be unwanted, but must fit; a size that could be drawn is not enough."""
