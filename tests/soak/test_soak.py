@@ -14,9 +14,7 @@ def test_the_books_agree_to_the_credit_whatever_happens() -> None:
 
     assert not fate.broken, f"seed {seed}:\n{in_words(fate.broken)}"
     assert fate.audit.booked == fate.audit.spent + fate.audit.lost
-    assert 0 < fate.audit.real <= fate.audit.told
-    assert fate.ends["died"] > 0
+    assert fate.audit.real <= fate.audit.told
     assert fate.linked > 0
-    assert fate.unpaid > 0
     expected = set(KINDS) if fate.has_disk else set(KINDS) - {"disk full"}
     assert fate.events.keys() == expected, "something of the script never happened"

@@ -539,7 +539,7 @@ def _lines(count: int, rng: random.Random) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"id": f"i{number:06d}", "prompt": f"prompt {number}"}
         line["endpoint"] = rng.choice(["sd3", "core", "ultra"])
         line["output_format"] = rng.choice(["png", "png", "jpeg"])
-        draw = rng.random()
+        draw = (0.3, 0.1)[number] if number < 2 else rng.random()  # the first two are twins
         if line["endpoint"] != "core" and rng.random() < 0.2:
             line |= {"image": rng.choice([_START, inline]), "strength": 0.5}
         if draw < 0.02:
