@@ -8,7 +8,6 @@ the limiters' judgement, not anybody's speed.
 import asyncio
 import importlib
 import random
-import selectors
 from collections.abc import Coroutine, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -19,6 +18,7 @@ import attrs
 from benchmarks.recipes import LOCKOUT, PERIOD, RECIPES, REQUESTS, Recipe
 from sd3async.bench.stats import worst_window
 from sd3async.emulator.limits import Gate, LimitModel, build_limit
+from sd3async.emulator.virtual_time import SocketlessLoop
 
 _PHASE = 3.7  # [s] when windows begin: no client knows
 _SERVICE = (2.0, 6.0)  # [s] a generation takes
@@ -27,28 +27,6 @@ _ATTEMPTS = 10  # of clients that do not wait out a lock-out together
 _LONGEST_BACKOFF = 60.0  # [s]
 _TICK = 1e-6  # [s]
 _SETTLED = 2 * REQUESTS  # accepted requests before the lasting rate is looked at
-
-
-class _Selector(selectors.DefaultSelector):
-    """Waits for nothing: time jumps instead."""
-
-    loop: "_JumpingLoop"
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        # A pass takes time: some limiters look again and again until the clock has moved.
-        self.loop.now += max(timeout or 0.0, _TICK)
-        return super().select(0)
-
-
-class _JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        selector = _Selector()
-        selector.loop = self
-        self.now = 0.0
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
 
 
 class _LoopTime:
@@ -63,9 +41,13 @@ class _LoopTime:
         return int(asyncio.get_running_loop().time() * 1e9)
 
 
+def _loop() -> SocketlessLoop:
+    return SocketlessLoop(pass_takes=_TICK)
+
+
 def run_jumping(main: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine in virtual time; limits and pyrate-limiter believe in it too."""
-    with _peers_believe(), asyncio.Runner(loop_factory=_JumpingLoop) as runner:
+    with _peers_believe(), asyncio.Runner(loop_factory=_loop) as runner:
         return runner.run(main)
 
 

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _GRACE = 0.0002  # [s] real time given to bytes that the kernel has not yet delivered
 _TICK = 1e-6  # [s]
+_HAIR = 1e-8  # [s]
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -89,6 +90,57 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _job_done(self, _: object) -> None:
         self._jobs -= 1
+
+
+class StuckError(Exception):
+    """Somebody waits, and nothing is left that could wake them."""
+
+
+class _NoSelector(selectors.DefaultSelector):
+    """Waits neither for time nor for files."""
+
+    loop: "SocketlessLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.loop.pass_takes:
+            self.loop.jump(max(timeout or 0.0, self.loop.pass_takes))
+            return super().select(0)  # a thread may have something to say
+        if timeout is None:
+            raise StuckError("nothing is ready and no timer is set")
+        if not vars(self.loop)["_ready"]:
+            self.loop.jump(max(timeout, _HAIR))  # or who waits for less would look for ever
+        return []
+
+
+class SocketlessLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps, for what needs no sockets: tens of times faster.
+
+    Args:
+        start: The first instant [s].
+        pass_takes: How much time each pass takes, also when something is ready [s]: some code looks
+            again and again until the clock has moved. With 0 a pass takes none, and threads are
+            not heard.
+    """
+
+    def __init__(self, start: float = 0.0, *, pass_takes: float = 0.0) -> None:
+        selector = _NoSelector()
+        selector.loop = self
+        self._virtual_now = start
+        self.pass_takes = pass_takes
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Return the virtual instant [s]."""
+        return self._virtual_now
+
+    def jump(self, seconds: float) -> None:
+        """Move time forward by `seconds`."""
+        self._virtual_now += seconds
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """Return what is still to happen."""
+        scheduled: list[asyncio.TimerHandle] = vars(self)["_scheduled"]
+        return [timer for timer in scheduled if not timer.cancelled()]
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:

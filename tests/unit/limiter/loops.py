@@ -1,49 +1,12 @@
-"""An event loop with no sockets and no waiting: when nothing is ready, time jumps."""
+"""What the limiter's tests run in: a loop with no sockets and no waiting."""
 
 import asyncio
-import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from sd3async.emulator.virtual_time import LoopClock
+from sd3async.emulator.virtual_time import LoopClock, SocketlessLoop
 
 T = TypeVar("T")
-
-TICK = 1e-8
-
-
-class StuckError(Exception):
-    """Somebody waits, and nothing is left that could wake them."""
-
-
-class _NoSelector(selectors.SelectSelector):
-    loop: "SocketlessLoop"
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise StuckError("nothing is ready and no timer is set")
-        if not vars(self.loop)["_ready"]:
-            # Time moves on, or aiolimiter would look again and again in one instant.
-            self.loop.now += max(TICK, timeout)
-        return []
-
-
-class SocketlessLoop(asyncio.SelectorEventLoop):
-    """A loop that a test can run for virtual hours; tens of times faster than one that polls."""
-
-    def __init__(self, start: float = 0.0) -> None:
-        selector = _NoSelector()
-        selector.loop = self
-        self.now = start
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
-
-    def timers(self) -> list[asyncio.TimerHandle]:
-        """Return what is still to happen."""
-        scheduled: list[asyncio.TimerHandle] = vars(self)["_scheduled"]
-        return [timer for timer in scheduled if not timer.cancelled()]
 
 
 def run(main: Coroutine[Any, Any, T], *, start: float = 0.0) -> T:

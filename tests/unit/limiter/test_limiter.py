@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
+from sd3async.emulator.virtual_time import SocketlessLoop
 from sd3async.limiter import Limiter, Permit, PermitLostError, RateLimit
 from sd3async.limiter.key import Key
 from sd3async.limiter.supply import SLACK, Supply
 from sd3async.limiter.window import CLOCK_MARGIN
-from unit.limiter.loops import CLOCK, SocketlessLoop, at, run
+from unit.limiter.loops import CLOCK, at, run
 
 pytestmark = pytest.mark.usefixtures("no_spread")
 
@@ -550,7 +551,7 @@ def test_a_late_event_loop_is_reported(caplog: pytest.LogCaptureFixture) -> None
         await at(HELD - LEAD - 0.01)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SocketlessLoop)
-        loop.now += 3.0  # somebody computes for three seconds
+        loop.jump(3.0)  # somebody computes for three seconds
         await waiting
         assert limiter.state().loop_lag == pytest.approx(2.99)
 
